@@ -1,0 +1,171 @@
+"""rankhouse.yaml as typed, validated settings.
+
+Unknown keys are errors with a suggestion. `load_config` reads the file that ships in this folder, or the one named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NaiveDatetime,
+    ValidationError,
+    model_validator,
+)
+
+from feature_repo.errors import ConfigError, did_you_mean
+
+DEFAULT_PATH = Path(__file__).parent / "rankhouse.yaml"
+
+
+def _as_utc(value: datetime) -> datetime:
+    from datetime import UTC
+
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+UtcTime = Annotated[AwareDatetime | NaiveDatetime, AfterValidator(_as_utc)]
+Quantile = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; keys that it does not declare are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Roles(Section):
+    """What the event types mean: `targets` maps a label's type to its weight, `consuming` lists what counts as seen."""
+
+    targets: dict[str, Annotated[float, Field(gt=0)]]
+    consuming: list[str]
+
+
+class Cut(Section):
+    """A moment on the log: a date, or the time before which this share of the target events lies."""
+
+    date: UtcTime | None = None
+    quantile: Quantile | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Cut:
+        if (self.date is None) == (self.quantile is None):
+            raise ValueError("give either `date` or `quantile`")
+        return self
+
+
+class SplitConfig(Section):
+    """Three periods: labels of `train` cuts end at `validation`, choices end at `test`."""
+
+    train: list[Cut] = Field(min_length=1)
+    validation: Cut
+    test: Cut
+    horizon_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class SourceConfig(Section):
+    """One candidate source: its class, how many items it proposes per user, its constructor's parameters."""
+
+    class_path: str = Field(alias="class")
+    depth: Annotated[int, Field(ge=1)] = 100
+    params: dict[str, Any] = {}
+
+
+class CandidatesConfig(Section):
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    seed: int = 0
+
+
+class RankerConfig(Section):
+    """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number."""
+
+    objective: Literal["lambdarank", "rank_xendcg", "binary", "regression"] = "lambdarank"
+    params: dict[str, Any] = {}
+    rounds: Annotated[int, Field(ge=1)] = 1000
+    early_stopping: Annotated[int, Field(ge=1)] = 50
+    refit_with_validation: bool = True
+    seed: int = 0
+
+
+class EngineConfig(Section):
+    """Bounds for DuckDB while it computes features and reads the lake."""
+
+    memory_limit: str = "4GB"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+
+class Config(Section):
+    """The whole of rankhouse.yaml."""
+
+    events: Roles | Literal["from-data"] = "from-data"
+    now: UtcTime | Literal["end-of-log", "wall-clock"] = "end-of-log"
+    allow_repeats: bool = False
+    split: SplitConfig
+    candidates: CandidatesConfig
+    service: str = "ranker_v1"
+    ranker: RankerConfig = RankerConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read and validate a configuration file (the shipped one by default).
+
+    Raises ConfigError that names the file, the key, and a near match for an unknown key.
+    """
+    path = DEFAULT_PATH if path is None else Path(path)
+    return validate_yaml(path, Config)
+
+
+def validate_yaml(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file into a pydantic model; every fault becomes one ConfigError that names the key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(path, expected="a YAML file", got="no file", fix="Check the path.") from None
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(path, expected="valid YAML", got=str(error), fix="Mend the syntax.") from error
+    if not isinstance(raw, Mapping):
+        raise ConfigError(path, expected="keys and values", got=type(raw).__name__, fix="See the README.")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(path, model, error) from error
+
+
+def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> ConfigError:
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        got = repr(fault["input"])
+        return ConfigError(
+            f"{path}, key {key}", expected=fault["msg"], got=got[:120], fix="Mend this value and run again."
+        )
+    known = _keys_of(model)
+    word = str(fault["loc"][-1])
+    return ConfigError(
+        f"{path}, key {key}",
+        expected="a known key",
+        got=repr(word),
+        fix=f"Remove it or correct it.{did_you_mean(word, known)}",
+    )
+
+
+def _keys_of(model: type[BaseModel]) -> set[str]:
+    """Return every key that a model and the models nested in its JSON schema declare."""
+    schema = model.model_json_schema(by_alias=True)
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}

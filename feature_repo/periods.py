@@ -1,0 +1,119 @@
+"""Cuts, periods and the calendar of snapshots: global time only.
+
+Labels of training cuts lie in [cut, validation); choices are made on [validation, test); the test window is [test, now).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from feature_repo.columns import TARGET_WEIGHT, TIME
+from feature_repo.config import Config, Cut
+from feature_repo.errors import DataError, FutureError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Window:
+    """A half-open label window [start, end); features and stage one see events before `start`."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The resolved split. `train` is ascending; `test.end` is the declared clock."""
+
+    train: tuple[Window, ...]
+    validation: Window
+    test: Window
+
+    @property
+    def cuts(self) -> tuple[datetime, ...]:
+        """Every cut at which stage one is fitted before the model serves: training, validation, test."""
+        return (*(window.start for window in self.train), self.validation.start, self.test.start)
+
+
+def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: datetime) -> Periods:
+    """Turn the configured cuts into times on this log.
+
+    `connection` sees the log (`Lake.connect`). Raises DataError for a cut outside the log, for cuts out of order and
+    for a log without target events; FutureError for a cut at or after the clock.
+    """
+    validation = resolve_cut(connection, config.split.validation, now)
+    test = resolve_cut(connection, config.split.test, now)
+    _in_order("split.validation", validation, "split.test", test)
+    horizon = config.split.horizon_days
+    reach = None if horizon is None else timedelta(days=horizon)
+    train = sorted({resolve_cut(connection, cut, now) for cut in config.split.train})
+    _in_order("split.train (last)", train[-1], "split.validation", validation)
+    return Periods(
+        train=tuple(_window(start, validation, reach) for start in train),
+        validation=_window(validation, test, reach),
+        test=Window(test, now),
+    )
+
+
+def _window(start: datetime, end: datetime, reach: timedelta | None) -> Window:
+    return Window(start, end if reach is None else min(end, start + reach))
+
+
+def resolve_cut(connection: duckdb.DuckDBPyConnection, cut: Cut, now: datetime) -> datetime:
+    """Return the time of one cut and check that it lies inside the log."""
+    first, last, at = connection.execute(
+        f"SELECT min({TIME}), max({TIME}), "
+        f"quantile_disc({TIME}, ?) FILTER (WHERE {TARGET_WEIGHT} > 0) FROM events WHERE {TIME} < ?",
+        [cut.quantile if cut.quantile is not None else 0.5, now],
+    ).fetchone()
+    if at is None:
+        raise DataError(
+            "the log",
+            expected="events of a target type",
+            got="none",
+            fix="Name the target types under `events` in rankhouse.yaml or in the mapping file.",
+        )
+    moment = (cut.date if cut.date is not None else at).astimezone(UTC)
+    where = "rankhouse.yaml, key split"
+    span = f"a time in ({first:%Y-%m-%d %H:%M:%S}, {last:%Y-%m-%d %H:%M:%S}] UTC"
+    if moment >= now:
+        raise FutureError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
+    if not first < moment <= last:
+        raise DataError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
+    return moment
+
+
+def _in_order(name: str, earlier: datetime, later_name: str, later: datetime) -> None:
+    if earlier < later:
+        return
+    raise DataError(
+        f"rankhouse.yaml, key {name}",
+        expected=f"a cut before {later_name} ({later:%Y-%m-%d %H:%M:%S} UTC)",
+        got=f"{earlier:%Y-%m-%d %H:%M:%S} UTC",
+        fix="A label of one period must not lie in the next: move the cuts apart.",
+    )
+
+
+def calendar(first: datetime, now: datetime, cuts: tuple[datetime, ...]) -> pa.Table:
+    """Return the snapshot times: every midnight after `first` up to `now`, every cut, and `now` itself.
+
+    One column, event_timestamp: timestamp[us, UTC], ascending, distinct.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    to_us = _microseconds
+    day = np.int64(86_400_000_000)
+    midnights = np.arange(to_us(first) // day + 1, to_us(now) // day + 1, dtype=np.int64) * day
+    extra = np.array([to_us(cut) for cut in cuts if cut <= now] + [to_us(now)], dtype=np.int64)
+    times = np.union1d(midnights, extra)
+    return pa.table({TIME: pa.array(times, pa.timestamp("us", tz="UTC"))})
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

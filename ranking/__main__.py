@@ -1,0 +1,23 @@
+"""`rankhouse` and `python -m ranking`."""
+
+from __future__ import annotations
+
+import sys
+
+from feature_repo.errors import RankhouseError
+from ranking.cli import app
+
+
+def main() -> None:
+    """Run the command line; a RankhouseError becomes one message and exit status 2."""
+    try:
+        app()
+    except RankhouseError as error:
+        from rich.console import Console
+
+        Console(stderr=True).print(f"[bold red]Error[/] {error}", markup=True, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

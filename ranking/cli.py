@@ -1,0 +1,13 @@
+"""The command line: commands in the order in which a day uses them."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="rankhouse",
+    help="A ranking platform built on a feature store.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
