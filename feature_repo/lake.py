@@ -140,9 +140,7 @@ class Lake:
     def time_range(self) -> tuple[datetime, datetime]:
         """Return the times of the first and the last event."""
         connection = new_connection(EngineConfig())
-        row = connection.execute(
-            f"SELECT min({TIME}), max({TIME}) FROM {_parquet(self.paths('events'))}"
-        ).fetchone()
+        row = connection.execute(f"SELECT min({TIME}), max({TIME}) FROM {_parquet(self.paths('events'))}").fetchone()
         return row[0].astimezone(UTC), row[1].astimezone(UTC)
 
     def _check_roles(self, connection: duckdb.DuckDBPyConnection, config: Config) -> None:

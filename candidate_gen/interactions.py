@@ -1,0 +1,120 @@
+"""The log before a cut, encoded for matrices: what every candidate source is fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from feature_repo.columns import CONSUMING, ITEM, TARGET_WEIGHT, TIME, USER
+
+if TYPE_CHECKING:
+    import duckdb
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events before `as_of`, ascending in time, as codes into sorted own ids.
+
+    `user_ids`: distinct ids of users with an event, ascending. `item_ids`: distinct ids of items with an event or an
+    `items` row known by then, ascending. `user`, `item`: int32 codes, -1 never occurs. `time`: int64 microseconds since
+    1970 UTC. `weight`: float64, the label weight, 0 where the event is no target. `consuming`: bool.
+    `users`, `items`: attribute tables, one row per code in code order (nulls where nothing is known).
+    """
+
+    as_of: datetime
+    user_ids: pa.Array
+    item_ids: pa.Array
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    weight: np.ndarray
+    consuming: np.ndarray
+    users: pa.Table
+    items: pa.Table
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.user_ids), len(self.item_ids)
+
+    def encode_users(self, ids: pa.Array) -> np.ndarray:
+        """Return int32 codes of own user ids, -1 for users without an event before the cut."""
+        return encode(ids, self.user_ids)
+
+    def encode_items(self, ids: pa.Array) -> np.ndarray:
+        """Return int32 codes of own item ids, -1 for items unknown at the cut."""
+        return encode(ids, self.item_ids)
+
+    @cached_property
+    def seen(self) -> sparse.csr_array:
+        """Users x items, True where the user has consumed the item."""
+        return self._matrix(self.consuming, np.ones(len(self.user), bool))
+
+    @cached_property
+    def positives(self) -> sparse.csr_array:
+        """Users x items, float32: the summed label weights."""
+        return self._matrix(self.weight > 0, self.weight.astype(np.float32))
+
+    def _matrix(self, keep: np.ndarray, values: np.ndarray) -> sparse.csr_array:
+        entries = (values[keep], (self.user[keep], self.item[keep]))
+        matrix = sparse.coo_array(entries, shape=self.shape).tocsr()
+        matrix.sum_duplicates()
+        matrix.sort_indices()
+        return matrix
+
+
+def encode(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:
+    """Return int32 positions of `ids` in a distinct `vocabulary`, -1 where absent."""
+    positions = pc.index_in(ids.cast(vocabulary.type), value_set=vocabulary)
+    return pc.fill_null(positions, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def read_interactions(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Interactions:
+    """Read the log before `as_of` from a connection over the lake (`Workspace.connect`)."""
+    log = connection.execute(
+        f"SELECT {USER}, {ITEM}, epoch_us({TIME}) AS time, {TARGET_WEIGHT}, {CONSUMING} FROM events "
+        f"WHERE {TIME} < ? ORDER BY {TIME}, {USER}, {ITEM}, {TARGET_WEIGHT}",
+        [as_of],
+    ).to_arrow_table()
+    users, items = (_attributes(connection, table, key, as_of) for table, key in (("users", USER), ("items", ITEM)))
+    user_ids = _distinct(log[USER])
+    item_ids = _distinct(pa.chunked_array([*log[ITEM].chunks, *items[ITEM].cast(log[ITEM].type).chunks]))
+    return Interactions(
+        as_of=as_of,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        user=encode(log[USER].combine_chunks(), user_ids),
+        item=encode(log[ITEM].combine_chunks(), item_ids),
+        time=log["time"].to_numpy(),
+        weight=log[TARGET_WEIGHT].to_numpy(),
+        consuming=log[CONSUMING].to_numpy(),
+        users=_in_order(users, USER, user_ids),
+        items=_in_order(items, ITEM, item_ids),
+    )
+
+
+def _attributes(connection: duckdb.DuckDBPyConnection, table: str, key: str, as_of: datetime) -> pa.Table:
+    """The latest version of every row that was known at the cut."""
+    return connection.execute(
+        f"SELECT * FROM {table} WHERE {TIME} <= ? "
+        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {TIME} DESC) = 1",
+        [as_of],
+    ).to_arrow_table()
+
+
+def _distinct(ids: pa.ChunkedArray) -> pa.Array:
+    values = pc.unique(ids)
+    return values.take(pc.sort_indices(values))
+
+
+def _in_order(table: pa.Table, key: str, ids: pa.Array) -> pa.Table:
+    positions = pc.index_in(ids, value_set=table[key].combine_chunks().cast(ids.type))
+    return table.take(positions).drop_columns([key, TIME])
