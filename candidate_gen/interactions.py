@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 UNKNOWN = -1
+DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,23 @@ class Interactions:
         """Users x items, float32: the summed label weights."""
         return self._matrix(self.weight > 0, self.weight.astype(np.float32))
 
+    @cached_property
+    def events_per_user(self) -> np.ndarray:
+        """The number of events of every user code, int64."""
+        return np.bincount(self.user, minlength=self.shape[0])
+
+    def decayed(self, half_life_days: float | None) -> sparse.csr_array:
+        """`positives` with every event's weight halved per `half_life_days` before the cut (None: no decay)."""
+        if half_life_days is None:
+            return self.positives
+        faded = self.weight * self.fading(half_life_days)
+        return self._matrix(self.weight > 0, faded.astype(np.float32))
+
+    def fading(self, half_life_days: float) -> np.ndarray:
+        """Return each event's factor in (0, 1]: one half per half life between the event and the cut, float64."""
+        age = (microseconds(self.as_of) - self.time) / DAY
+        return np.exp2(-age / half_life_days)
+
     def _matrix(self, keep: np.ndarray, values: np.ndarray) -> sparse.csr_array:
         entries = (values[keep], (self.user[keep], self.item[keep]))
         matrix = sparse.coo_array(entries, shape=self.shape).tocsr()
@@ -77,12 +95,17 @@ def encode(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:
     return pc.fill_null(positions, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970 UTC."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 def read_interactions(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Interactions:
     """Read the log before `as_of` from a connection over the lake (`Workspace.connect`)."""
-    log = connection.execute(
+    log = connection.sql(
         f"SELECT {USER}, {ITEM}, epoch_us({TIME}) AS time, {TARGET_WEIGHT}, {CONSUMING} FROM events "
-        f"WHERE {TIME} < ? ORDER BY {TIME}, {USER}, {ITEM}, {TARGET_WEIGHT}",
-        [as_of],
+        f"WHERE {TIME} < ? ORDER BY {TIME}, {USER}, {ITEM}, {TARGET_WEIGHT}, {CONSUMING}",
+        params=[as_of],
     ).to_arrow_table()
     users, items = (_attributes(connection, table, key, as_of) for table, key in (("users", USER), ("items", ITEM)))
     user_ids = _distinct(log[USER])
@@ -103,10 +126,10 @@ def read_interactions(connection: duckdb.DuckDBPyConnection, as_of: datetime) ->
 
 def _attributes(connection: duckdb.DuckDBPyConnection, table: str, key: str, as_of: datetime) -> pa.Table:
     """The latest version of every row that was known at the cut."""
-    return connection.execute(
+    return connection.sql(
         f"SELECT * FROM {table} WHERE {TIME} <= ? "
         f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {TIME} DESC) = 1",
-        [as_of],
+        params=[as_of],
     ).to_arrow_table()
 
 

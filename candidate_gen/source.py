@@ -6,8 +6,9 @@ A source declares its parameters in `__init__`, learns in `fit` and answers in o
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,13 @@ BATCH = 512
 
 
 class CandidateSource(BaseEstimator, ABC):
-    """Proposes items to users and scores any pair of a known user and item."""
+    """Proposes items to users and scores any pair of a known user and item.
 
+    A pair that scores at or below `floor` is scored but not proposed: 0 for sources whose zero means "no evidence".
+    A constructor parameter called `seed` is set from the configuration where it names none.
+    """
+
+    floor: ClassVar[float] = -math.inf
     interactions_: Interactions
 
     def fit(self, interactions: Interactions) -> Self:
@@ -72,35 +78,67 @@ class CandidateSource(BaseEstimator, ABC):
         return pa.array(result, mask=np.isnan(result))
 
     def _top(self, users: np.ndarray, n: int, exclude_seen: bool) -> tuple[np.ndarray, ...]:
-        scores = np.where(np.isnan(batch := self.score_batch(users)), -np.inf, batch)
-        if exclude_seen:
-            scores[seen_mask(self.interactions_, users)] = -np.inf
-        items, best = top_n(scores, n)
-        kept = np.isfinite(best)
-        ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
-        return kept.sum(axis=1), items[kept], best[kept], ranks[kept]
+        scores = self.score_batch(users)
+        excluded = seen_positions(self.interactions_, users) if exclude_seen else None
+        top = best(scores, n, floor=self.floor, excluded=excluded)
+        counts = np.bincount(top.row, minlength=len(users))
+        return counts, top.item, scores[top.row, top.item], top.rank
 
 
-def seen_mask(interactions: Interactions, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class Top(NamedTuple):
+    """The best columns of every row, rows ascending and best first: int64 row and item, int32 rank from 1."""
+
+    row: np.ndarray
+    item: np.ndarray
+    rank: np.ndarray
+
+
+def seen_positions(interactions: Interactions, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (row, item) positions of what the users of a batch have consumed; unknown users have consumed nothing."""
     known = np.flatnonzero(users >= 0)
     seen = interactions.seen[users[known]]
     return np.repeat(known, np.diff(seen.indptr)), seen.indices
 
 
-def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (items, scores) of the n best per row, best first; ties go to the smaller column.
+def best(
+    scores: np.ndarray,
+    n: int,
+    *,
+    floor: float = -math.inf,
+    excluded: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Top:
+    """Return up to n best columns per row of float32 `scores` (rows, items); ties go to the smaller column.
 
-    `scores`: float32 (rows, items) without NaN. Both results have shape (rows, min(n, items)).
+    NaN, values at or below `floor` and the `excluded` positions are left out, so rows differ in length.
+
+    >>> best(np.array([[1, 3, 3, 2]], np.float32), 2).item.tolist()
+    [1, 2]
     """
-    rows, width = scores.shape
-    n = min(n, width)
-    # The n-th best value decides membership; among its equals the first columns win.
-    threshold = np.partition(scores, width - n, axis=1)[:, width - n, None]
-    above = scores > threshold
-    equal = scores == threshold
-    equal &= np.cumsum(equal, axis=1, dtype=np.int32) <= n - above.sum(axis=1, keepdims=True)
-    items = np.nonzero(above | equal)[1].reshape(rows, n)
-    values = np.take_along_axis(scores, items, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
+    width = scores.shape[1]
+    badness = -scores  # ascending order puts the best first and NaN last
+    if excluded is not None:
+        badness[excluded] = np.nan
+    limit = np.nextafter(np.float32(-floor), np.float32(-np.inf))
+    # The n-th best value decides membership; a row with fewer values than n keeps all of them (fmin passes over NaN).
+    nth = np.partition(badness, n - 1, axis=1)[:, n - 1] if n < width else limit
+    threshold = np.broadcast_to(np.fmin(nth, limit), len(scores))
+    chosen = badness <= threshold[:, None]
+    _drop_surplus_ties(chosen, badness, threshold, n)
+    flat = np.flatnonzero(chosen)
+    row, item = np.divmod(flat, width)
+    order = np.lexsort((badness.ravel()[flat], row))
+    starts = np.searchsorted(row, np.arange(len(scores)))
+    rank = (np.arange(len(row)) - starts[row] + 1).astype(np.int32)
+    return Top(row, item[order], rank)
+
+
+def _drop_surplus_ties(chosen: np.ndarray, badness: np.ndarray, threshold: np.ndarray, n: int) -> None:
+    """Among the equals of the n-th best value the first columns win."""
+    counts = np.count_nonzero(chosen, axis=1)
+    rows = np.flatnonzero(counts > n)
+    if not len(rows):
+        return
+    equal = badness[rows] == threshold[rows, None]
+    ties = np.cumsum(equal, axis=1, dtype=np.int32)
+    kept = n - (counts[rows] - ties[:, -1])
+    chosen[rows] &= ~(equal & (ties > kept[:, None]))
