@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -70,7 +71,7 @@ class CandidateSource(BaseEstimator, ABC):
         order = np.argsort(position, kind="stable")
         result = np.full(len(user), np.nan, np.float32)
         bounds = np.searchsorted(position[order], np.arange(0, len(distinct) + BATCH, BATCH))
-        for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for number, (start, stop) in enumerate(pairwise(bounds)):
             rows = order[start:stop]
             scores = self.score_batch(distinct[number * BATCH : (number + 1) * BATCH])
             known = item[rows] >= 0
@@ -142,3 +143,12 @@ def _drop_surplus_ties(chosen: np.ndarray, badness: np.ndarray, threshold: np.nd
     ties = np.cumsum(equal, axis=1, dtype=np.int32)
     kept = n - (counts[rows] - ties[:, -1])
     chosen[rows] &= ~(equal & (ties > kept[:, None]))
+
+
+def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (items, scores) of the n best per row, best first; ties go to the smaller column.
+
+    `scores`: float32 (rows, items) without NaN. Both results have shape (rows, min(n, items)).
+    """
+    items = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+    return items, np.take_along_axis(scores, items, axis=1)
