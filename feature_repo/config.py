@@ -86,13 +86,22 @@ class CandidatesConfig(Section):
 
 
 class RankerConfig(Section):
-    """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number."""
+    """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number.
+
+    `labels: graded` ranks pairs by the weights of their event types. `users_per_cut` and `negatives_per_user` bound the
+    training set by seeded sampling (null: all).
+    """
 
     objective: Literal["lambdarank", "rank_xendcg", "binary", "regression"] = "lambdarank"
     params: dict[str, Any] = {}
     rounds: Annotated[int, Field(ge=1)] = 1000
     early_stopping: Annotated[int, Field(ge=1)] = 50
     refit_with_validation: bool = True
+    labels: Literal["binary", "graded"] = "binary"
+    keep_users_without_positives: bool = False
+    negatives_per_user: Annotated[int, Field(ge=1)] | None = None
+    users_per_cut: Annotated[int, Field(ge=1)] | None = 50_000
+    threads: Annotated[int, Field(ge=1)] | None = None
     seed: int = 0
 
 

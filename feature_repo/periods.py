@@ -66,11 +66,12 @@ def _window(start: datetime, end: datetime, reach: timedelta | None) -> Window:
 
 def resolve_cut(connection: duckdb.DuckDBPyConnection, cut: Cut, now: datetime) -> datetime:
     """Return the time of one cut and check that it lies inside the log."""
-    first, last, at = connection.execute(
+    # fetchall, not fetchone: DuckDB counts a result that was not read to its end as unfinished.
+    [(first, last, at)] = connection.execute(
         f"SELECT min({TIME}), max({TIME}), "
         f"quantile_disc({TIME}, ?) FILTER (WHERE {TARGET_WEIGHT} > 0) FROM events WHERE {TIME} < ?",
         [cut.quantile if cut.quantile is not None else 0.5, now],
-    ).fetchone()
+    ).fetchall()
     if at is None:
         raise DataError(
             "the log",

@@ -1,0 +1,175 @@
+"""Models on disk: `<data dir>/models/NAME/` with model.txt (LightGBM) and manifest.json; `models/current` names one.
+
+A model's name ends in a digest of its content, so a directory never changes once it is there and the same training
+gives the same name. `current` is replaced atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.errors import ContractError, MissingError, did_you_mean
+from ranking.encoding import Column, Encoding
+
+if TYPE_CHECKING:
+    import lightgbm
+
+    from feature_repo.workspace import Workspace
+
+CURRENT: Final = "current"
+PACKAGES: Final = ("feast", "lightgbm", "implicit", "scikit-learn", "numpy", "pyarrow", "duckdb")
+ServiceColumns = tuple[tuple[str, str], ...]
+"""(name, Feast dtype) of every feature that a service yields, in its order."""
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """Everything about a model that is not in its trees. Times are ISO 8601 in UTC; `created` is the declared clock."""
+
+    name: str
+    service: str
+    service_columns: ServiceColumns
+    encoding: Encoding
+    objective: str
+    params: dict[str, Any]
+    gains: list[float]
+    rounds: int
+    seeds: dict[str, int]
+    cuts: list[str]
+    labels_end: str
+    training: dict[str, float]
+    metrics: dict[str, float]
+    data_fingerprint: str
+    created: str
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelManifest:
+        raw = json.loads(text)
+        columns = tuple(
+            Column(column["name"], column["kind"], tuple(column["vocabulary"]))
+            for column in raw.pop("encoding")["columns"]
+        )
+        service_columns = tuple((name, kind) for name, kind in raw.pop("service_columns"))
+        return cls(**raw, encoding=Encoding(columns), service_columns=service_columns)
+
+
+@dataclass(frozen=True)
+class RankingModel:
+    """A loaded model: features of its service in, scores out."""
+
+    manifest: ModelManifest
+    booster: lightgbm.Booster
+
+    def score(self, features: pa.Table) -> np.ndarray:
+        """Return float64 scores, one per row; higher is better."""
+        return np.asarray(self.booster.predict(self.manifest.encoding.encode(features)), np.float64)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a model's bytes and its features depend on."""
+    from importlib.metadata import version
+
+    return {package: version(package) for package in PACKAGES}
+
+
+def save(workspace: Workspace, manifest: ModelManifest, booster: lightgbm.Booster, rounds: int) -> ModelManifest:
+    """Write a model under a name of its own and make it the current one; return the manifest with that name."""
+    text = booster.model_to_string(num_iteration=rounds)
+    digest = sha256((text + manifest.to_json()).encode()).hexdigest()[:10]
+    named = replace(manifest, name=f"{manifest.name}-{digest}")
+    target = workspace.models_path / named.name
+    if not target.exists():
+        workspace.models_path.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=workspace.models_path))
+        try:
+            (temporary / "model.txt").write_text(text, encoding="utf-8")
+            (temporary / "manifest.json").write_text(named.to_json(), encoding="utf-8")
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    promote(workspace, named.name)
+    return named
+
+
+def names(workspace: Workspace) -> list[str]:
+    """Return the names of the models that are there, in text order."""
+    return sorted(path.parent.name for path in workspace.models_path.glob("[!.]*/manifest.json"))
+
+
+def current(workspace: Workspace) -> str:
+    """Return the current model's name; raise MissingError where nothing was trained yet."""
+    pointer = workspace.models_path / CURRENT
+    if not pointer.exists():
+        raise MissingError(workspace.models_path, expected="a model", got="none", fix="Run `rankhouse train` first.")
+    return pointer.read_text(encoding="utf-8").strip()
+
+
+def promote(workspace: Workspace, name: str) -> None:
+    """Make a model the current one, atomically."""
+    _directory(workspace, name)
+    pointer = workspace.models_path / CURRENT
+    temporary = pointer.with_name(".current")
+    temporary.write_text(name + "\n", encoding="utf-8")
+    os.replace(temporary, pointer)
+
+
+def read_manifest(workspace: Workspace, name: str | None = None) -> ModelManifest:
+    """Read a model's manifest (default: the current model's)."""
+    path = _directory(workspace, name or current(workspace)) / "manifest.json"
+    return ModelManifest.from_json(path.read_text(encoding="utf-8"))
+
+
+def load(workspace: Workspace, service_columns: ServiceColumns, name: str | None = None) -> RankingModel:
+    """Load a model (default: the current one) for a service that yields `service_columns` now.
+
+    Raises MissingError where there is no such model and ContractError where the service changed since it was trained.
+    """
+    import lightgbm
+
+    manifest = read_manifest(workspace, name)
+    check_columns(manifest, service_columns)
+    return RankingModel(manifest, lightgbm.Booster(model_file=_directory(workspace, manifest.name) / "model.txt"))
+
+
+def check_columns(manifest: ModelManifest, service_columns: ServiceColumns) -> None:
+    """Raise ContractError unless the service yields exactly the columns that the model was trained on."""
+    then, now = dict(manifest.service_columns), dict(service_columns)
+    if then == now:
+        return
+    changes = [
+        *(f"{name} is gone" for name in then if name not in now),
+        *(f"{name} is new" for name in now if name not in then),
+        *(f"{name} was {then[name]} and is {now[name]}" for name in then if name in now and then[name] != now[name]),
+    ]
+    raise ContractError(
+        f"model {manifest.name}",
+        expected=f"feature service {manifest.service} with the {len(then)} columns it was trained on",
+        got="; ".join(changes),
+        fix="Run `rankhouse train`, or bring the service back and `feast apply`.",
+    )
+
+
+def _directory(workspace: Workspace, name: str) -> Path:
+    known = names(workspace)
+    if name in known:
+        return workspace.models_path / name
+    raise MissingError(
+        workspace.models_path,
+        expected=f"a model named {name}",
+        got=", ".join(known) or "no model",
+        fix=f"Run `rankhouse train`, or name one that is there.{did_you_mean(name, known)}",
+    )

@@ -1,0 +1,90 @@
+"""The truth protocol: who is judged on a window and which items count as relevant.
+
+Users with at least one event before the cut and one relevant item in the window; relevant are the distinct target
+items of the window that the user had not consumed before the cut (unless repeats are allowed) and that had an event
+before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from candidate_gen.interactions import encode
+from feature_repo.columns import CONSUMING, ITEM, RANK, TARGET_WEIGHT, TIME, USER
+from feature_repo.periods import Window
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NOT_SEEN = f"""
+  AND NOT EXISTS (SELECT 1 FROM events AS seen WHERE seen.{TIME} < $start AND seen.{CONSUMING}
+                  AND seen.{USER} = target.{USER} AND seen.{ITEM} = target.{ITEM})"""
+
+_RELEVANT = f"""
+SELECT DISTINCT {USER}, {ITEM} FROM events AS target
+WHERE {TIME} >= $start AND {TIME} < $end AND {TARGET_WEIGHT} > 0
+  AND {USER} IN (SELECT {USER} FROM events WHERE {TIME} < $start)
+  AND {ITEM} IN (SELECT {ITEM} FROM events WHERE {TIME} < $start){{not_seen}}
+ORDER BY {USER}, {ITEM}"""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The relevant pairs of a window, sorted by user and item.
+
+    `users`: the judged users, ascending, own ids. `user`: int64 position in `users` per pair. `items`: own item ids per
+    pair. `catalogue`: how many items had an event before the cut.
+    """
+
+    window: Window
+    users: pa.Array
+    user: np.ndarray
+    items: pa.Array
+    catalogue: int
+
+    @property
+    def relevant(self) -> np.ndarray:
+        """How many items are relevant to each user, int64 (users,)."""
+        return np.bincount(self.user, minlength=len(self.users))
+
+    def is_relevant(self, users: pa.Array, items: pa.Array) -> np.ndarray:
+        """Return bool per (user, item) pair in own ids."""
+        vocabulary = pc.unique(self.items)
+        user, item = _code(users, self.users), _code(items, vocabulary)
+        keys = self.user * len(vocabulary) + _code(self.items, vocabulary)
+        return (user >= 0) & (item >= 0) & np.isin(user * len(vocabulary) + item, keys)
+
+    def hits(self, lists: pa.Table, depth: int) -> np.ndarray:
+        """Return bool (users, depth) for lists with user_id, item_id and rank (from 1); others' rows are skipped."""
+        lists = lists.select([USER, ITEM, RANK]).combine_chunks()
+        users, items = (_array(lists[name]) for name in (USER, ITEM))
+        user, rank = _code(users, self.users), lists[RANK].to_numpy().astype(np.int64)
+        kept = (user >= 0) & (rank <= depth) & self.is_relevant(users, items)
+        result = np.zeros((len(self.users), depth), bool)
+        result[user[kept], rank[kept] - 1] = True
+        return result
+
+
+def read_truth(connection: duckdb.DuckDBPyConnection, window: Window, *, allow_repeats: bool) -> Truth:
+    """Read the truth of a window from a connection over the lake (`Workspace.connect`)."""
+    query = _RELEVANT.format(not_seen="" if allow_repeats else _NOT_SEEN)
+    pairs = connection.sql(query, params={"start": window.start, "end": window.end}).to_arrow_table()
+    users = _array(pairs[USER])
+    distinct = pc.unique(users)
+    [(catalogue,)] = connection.execute(
+        f"SELECT count(DISTINCT {ITEM}) FROM events WHERE {TIME} < ?", [window.start]
+    ).fetchall()
+    return Truth(window, distinct, _code(users, distinct), _array(pairs[ITEM]), catalogue)
+
+
+def _code(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:
+    return encode(ids, vocabulary).astype(np.int64)
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
