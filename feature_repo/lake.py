@@ -46,6 +46,7 @@ class Manifest:
     """What the lake holds: id types, roles of the event types, attributes and their kinds, and the loads.
 
     `user_attributes` and `item_attributes` map a column to its kind: "category", "number" or "text".
+    `settings` are the choices that every load into this lake must share (MovieLens: min_rating).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Manifest:
     roles: dict[str, object]
     user_attributes: dict[str, str] = field(default_factory=dict)
     item_attributes: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     loads: tuple[Load, ...] = ()
 
     def files(self, table: str) -> list[str]:
@@ -122,7 +124,7 @@ class Lake:
         connection.execute(_events_view(self.paths("events"), self.roles(config)))
         for table in ("users", "items"):
             paths = self.paths(table)
-            source = _parquet(paths) if paths else _empty(table, self.manifest())
+            source = parquet(paths) if paths else _empty(table, self.manifest())
             connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
         self._check_roles(connection, config)
         return connection
@@ -140,7 +142,7 @@ class Lake:
     def time_range(self) -> tuple[datetime, datetime]:
         """Return the times of the first and the last event."""
         connection = new_connection(EngineConfig())
-        row = connection.execute(f"SELECT min({TIME}), max({TIME}) FROM {_parquet(self.paths('events'))}").fetchone()
+        row = connection.execute(f"SELECT min({TIME}), max({TIME}) FROM {parquet(self.paths('events'))}").fetchone()
         return row[0].astimezone(UTC), row[1].astimezone(UTC)
 
     def _check_roles(self, connection: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -177,7 +179,8 @@ def quote(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _parquet(paths: list[str]) -> str:
+def parquet(paths: list[str]) -> str:
+    """Return an SQL relation over Parquet files."""
     return f"read_parquet([{', '.join(quote(path) for path in paths)}], union_by_name = true)"
 
 
@@ -187,7 +190,7 @@ def _events_view(paths: list[str], roles: Roles) -> str:
     seen = f"{EVENT_TYPE} IN ({', '.join(map(quote, roles.consuming))})" if roles.consuming else "false"
     return (
         f"CREATE VIEW events AS SELECT *, CAST({weight} AS DOUBLE) AS {TARGET_WEIGHT}, {seen} AS {CONSUMING} "
-        f"FROM {_parquet(paths)}"
+        f"FROM {parquet(paths)}"
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from ranking.commands.load import load
+
 app = typer.Typer(
     name="rankhouse",
     help="A ranking platform built on a feature store.",
@@ -11,3 +13,5 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command("load")(load)

@@ -1,0 +1,124 @@
+"""`load_source`: from a directory, a mapping file or the word `synthetic` to rows in the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_repo.columns import EVENT_TYPE
+from feature_repo.config import Config, load_config
+from feature_repo.errors import DataError
+from feature_repo.lake import IdType, Lake, Manifest, new_connection
+from feature_repo.loading.append import append
+from feature_repo.loading.dataset import Dataset
+from feature_repo.loading.ids import resolve_ids
+from feature_repo.loading.movielens import LAYOUTS, find_layout, read_movielens
+from feature_repo.loading.staging import stage
+from feature_repo.loading.synthetic import World, read_synthetic
+
+if TYPE_CHECKING:
+    import duckdb
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a source. `wall_clock` is the time after which nothing can have happened (None: now)."""
+
+    mapping: Path | None = None
+    min_rating: float = 4.0
+    world: World = World()
+    config: Config = field(default_factory=load_config)
+    wall_clock: datetime | None = None
+    on_step: Callable[[str], None] = lambda step: None
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did: rows added per table, rows of the source that the lake had, and what the lake holds now."""
+
+    name: str
+    added: dict[str, int]
+    duplicates: int
+    event_types: dict[str, int]
+    first: datetime
+    last: datetime
+    user_id_type: IdType
+    item_id_type: IdType
+
+
+def load_source(source: str, lake: Lake, options: LoadOptions) -> LoadReport:
+    """Bring events, users and items of a source into the lake; what the lake already has is not added again.
+
+    Raises DataError, FutureError or ConfigError before anything on disk has changed.
+    """
+    with new_connection(options.config.engine, spill=lake.data_dir / "spill") as connection:
+        options.on_step(f"reading {source}")
+        dataset = read_source(connection, source, options)
+        if lake.exists() and any(load.fingerprint == dataset.fingerprint for load in lake.manifest().loads):
+            return _nothing_new(lake)
+        stage(connection, dataset, options.wall_clock or datetime.now(UTC))
+        id_types = resolve_ids(connection, dataset, lake.manifest() if lake.exists() else None)
+        options.on_step("appending to the lake")
+        appended = append(connection, dataset, id_types, lake, _clock(options))
+        return _report(connection, lake, appended.manifest, appended.rows)
+
+
+def read_source(connection: duckdb.DuckDBPyConnection, source: str, options: LoadOptions) -> Dataset:
+    """Find out what a source is and describe its tables; raise DataError where it is nothing known."""
+    if source == SYNTHETIC:
+        return read_synthetic(connection, options.world)
+    path = Path(source)
+    if not path.exists():
+        raise DataError(path, expected="a directory or file", got="nothing there", fix="Check the path.")
+    layout = find_layout(path) if path.is_dir() else None
+    if layout is not None:
+        return read_movielens(connection, path, layout, options.min_rating)
+    raise DataError(path, expected=_known(), got=_found(path), fix="Write a mapping file for data of your own.")
+
+
+def _known() -> str:
+    movielens = "; ".join(f"{layout.name}: {', '.join(layout.files)}" for layout in LAYOUTS)
+    return f"a directory with the files of a known data set ({movielens}) or with a mapping.yaml"
+
+
+def _found(path: Path) -> str:
+    if path.is_file():
+        return "a file"
+    names = sorted(entry.name for entry in path.iterdir())
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "an empty directory"
+
+
+def _clock(options: LoadOptions) -> datetime | None:
+    now = options.config.now
+    if isinstance(now, datetime):
+        return now
+    return None if now == "end-of-log" else options.wall_clock or datetime.now(UTC)
+
+
+def _nothing_new(lake: Lake) -> LoadReport:
+    manifest = lake.manifest()
+    first, last = lake.time_range()
+    added = dict.fromkeys(("events", "users", "items"), 0)
+    return LoadReport(manifest.name, added, 0, {}, first, last, manifest.user_id_type, manifest.item_id_type)
+
+
+def _report(connection: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, rows: dict[str, int]) -> LoadReport:
+    types = connection.execute(
+        f"SELECT {EVENT_TYPE}, count(*) FROM staged_events GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    first, last = lake.time_range()
+    return LoadReport(
+        name=manifest.name,
+        added=rows,
+        duplicates=sum(count for _, count in types) - rows["events"],
+        event_types=dict(types),
+        first=first,
+        last=last,
+        user_id_type=manifest.user_id_type,
+        item_id_type=manifest.item_id_type,
+    )
