@@ -3,7 +3,8 @@
     <data dir>/lake/manifest.json            what is in the lake; replacing it is the moment a load takes effect
     <data dir>/lake/events/000001.parquet    one file per load, sorted by time, then user, then item
     <data dir>/lake/users/000001.parquet     user_id, event_timestamp (known since), attributes
-    <data dir>/lake/items/000001.parquet     item_id, event_timestamp (known since), title, categories, released_at, attributes
+    <data dir>/lake/items/000001.parquet     item_id, event_timestamp (known since), title, categories, released_at,
+                                             attributes
 
 Files that the manifest does not name do not exist for a reader, so a crash during a load changes nothing.
 """

@@ -14,4 +14,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+@app.callback()
+def rankhouse() -> None:
+    """A ranking platform built on a feature store."""
+
+
 app.command("load")(load)

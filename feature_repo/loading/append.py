@@ -209,7 +209,7 @@ def _write(
             options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}"
             count = connection.execute(f"COPY ({query}) TO {literal(str(path))} ({options})").fetchone()[0]
             written[table] = (count, name)
-        for table, (count, name) in written.items():
+        for count, name in written.values():
             if count:
                 os.replace(lake.root / f"{name}.tmp", lake.root / name)
     finally:

@@ -1,4 +1,4 @@
-"""What a reader hands to the loader: for each table where its rows are and how each lake column is computed from them."""
+"""What a reader hands to the loader: where the rows of each table are and how lake columns are computed from them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ class Kind(Enum):
 class Field:
     """One lake column: `raw` is SQL over the file's columns, `value` is SQL over `raw_<name>` (default: raw as it is).
 
-    A `value` that is null where `raw` holds something could not be parsed. `sql_type` overrides the kind's (ids come as BIGINT or VARCHAR). `label` names the file's column in messages,
-    `hint` says what to do about a value that can't be parsed.
+    A `value` that is null where `raw` holds something could not be parsed. `sql_type` overrides the kind's (ids come as
+    BIGINT or VARCHAR). `label` names the file's column in messages, `hint` says what to do about a value that can't be
+    parsed.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows of one lake table: files, the lake columns, and optionally an SQL condition over `raw_*` for rows to keep."""
+    """Rows of one lake table: files, lake columns, and optionally an SQL condition over `raw_*` for rows to keep."""
 
     scans: tuple[Scan, ...]
     fields: tuple[Field, ...]
@@ -76,8 +77,8 @@ class SourceTable:
 class Dataset:
     """A data set before it is in the lake.
 
-    `tables` holds "events" and, where the source has them, "users" and "items". `id_types` declares the type of user and
-    item ids (None: found out from the rows). `settings` are choices that must not change between loads into one lake.
+    `tables` holds "events" and, where the source has them, "users" and "items". `id_types` declares the type of user
+    and item ids (None: found out from the rows). `settings` must not change between loads into one lake.
     """
 
     name: str

@@ -31,7 +31,7 @@ class LoadOptions:
 
     mapping: Path | None = None
     min_rating: float = 4.0
-    world: World = World()
+    world: World = field(default_factory=World)
     config: Config = field(default_factory=load_config)
     wall_clock: datetime | None = None
     on_step: Callable[[str], None] = lambda step: None

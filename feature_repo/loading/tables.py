@@ -18,7 +18,7 @@ _NO_DELIMITER = "\x1f"
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How a CSV file is written: delimiter (up to four bytes), quoting, header line, encoding (utf-8, utf-16, latin-1)."""
+    """How a CSV file is written: delimiter (up to four bytes), quoting, header line, encoding."""
 
     delimiter: str = ","
     quoted: bool = True
