@@ -1,0 +1,172 @@
+"""The entity table: per cut, every candidate of every requested user with each source's verdict on it.
+
+It is the spine of training sets and a feature view of its own. Beside it `user_candidates` holds each user's list for
+retrieval online. Rows are sorted by user, then item; the same log and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from candidate_gen.configured import configured_sources
+from candidate_gen.interactions import Interactions, read_interactions
+from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
+from candidate_gen.pipeline import Pairs, Progress, Stage, silent
+from candidate_gen.requested import Users, requested_users
+from feature_repo.columns import CREATED, CUT, ITEM, TIME, USER
+from feature_repo.errors import DataError, FutureError
+from feature_repo.first_stage import (
+    CANDIDATE_ITEMS,
+    CANDIDATE_SCORES,
+    CANDIDATES,
+    USER_CANDIDATES,
+    candidate_fields,
+    user_candidate_fields,
+)
+from feature_repo.workspace import Workspace
+
+if TYPE_CHECKING:
+    import duckdb
+
+_TIME_TYPE = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class CutReport:
+    """What one cut took and gave."""
+
+    cut: datetime
+    users: int
+    rows: int
+    seconds: float
+    fit_seconds: dict[str, float]
+    score_seconds: dict[str, float]
+
+
+def write_candidates(
+    workspace: Workspace,
+    cuts: list[datetime],
+    users: Users = "active",
+    *,
+    allow_repeats: bool | None = None,
+    progress: Progress = silent,
+) -> list[CutReport]:
+    """Fit stage one at every cut and replace the cut's rows of `candidates` and `user_candidates`.
+
+    `allow_repeats` overrides the configuration. Raises FutureError for a cut after the declared clock, DataError for
+    one before the first event, ConfigError for sources that can't be made. Cuts done before an error stay written.
+    """
+    repeats = workspace.config.allow_repeats if allow_repeats is None else allow_repeats
+    configured_sources(workspace.config.candidates)
+    with workspace.connect() as connection:
+        return [_write_cut(workspace, connection, cut, users, repeats, progress) for cut in sorted(set(cuts))]
+
+
+def read(workspace: Workspace, cut: datetime, columns: list[str] | None = None) -> pa.Table:
+    """Return the entity table's rows of one cut; raises MissingError where it was not written."""
+    return read_partition(workspace, CANDIDATES, cut, columns, command="rankhouse candidates")
+
+
+def cuts(workspace: Workspace) -> list[datetime]:
+    """Return the cuts that the entity table holds, ascending."""
+    return partition_cuts(workspace, CANDIDATES)
+
+
+def fit_stage(
+    workspace: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    cut: datetime,
+    *,
+    allow_repeats: bool,
+    progress: Progress = silent,
+) -> Stage:
+    """Read the log before the cut and fit the configured sources on it, in the configured depths."""
+    if cut > workspace.now:
+        raise FutureError(
+            f"cut {cut:%Y-%m-%d %H:%M:%S} UTC",
+            expected=f"a time up to the declared clock ({workspace.now:%Y-%m-%d %H:%M:%S.%f} UTC)",
+            got=cut.isoformat(),
+            fix="Move the cut, or set `now` in rankhouse.yaml.",
+        )
+    interactions = read_interactions(connection, cut)
+    if not len(interactions.user):
+        raise DataError(
+            f"cut {cut:%Y-%m-%d %H:%M:%S} UTC",
+            expected="events before it",
+            got="none",
+            fix="Stage one learns from events before the cut: move it into the log.",
+        )
+    config = workspace.config.candidates
+    depths = {name: source.depth for name, source in config.sources.items()}
+    sources = configured_sources(config)
+    return Stage.fit(interactions, sources, depths, allow_repeats=allow_repeats, progress=progress)
+
+
+def _write_cut(
+    workspace: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    cut: datetime,
+    users: Users,
+    allow_repeats: bool,
+    progress: Progress,
+) -> CutReport:
+    start = perf_counter()
+    cut = cut.astimezone(UTC)
+    stage = fit_stage(workspace, connection, cut, allow_repeats=allow_repeats, progress=progress)
+    requested = requested_users(connection, workspace, cut, users)
+    codes = stage.interactions.encode_users(requested)
+    pair_schema, list_schema = _schemas(workspace, requested.type, stage.interactions.item_ids.type)
+    done = rows = 0
+    with ExitStack() as files:
+        pairs_file = files.enter_context(PartitionWriter(partition_path(workspace, CANDIDATES, cut), pair_schema))
+        lists_file = files.enter_context(PartitionWriter(partition_path(workspace, USER_CANDIDATES, cut), list_schema))
+        for pairs in stage.batches(codes):
+            owners = requested.slice(done, pairs.users)
+            pairs_file.write(_pair_table(pairs, owners, stage.interactions, pair_schema))
+            lists_file.write(_list_table(pairs, owners, stage.interactions, list_schema))
+            done, rows = done + pairs.users, rows + len(pairs.row)
+            progress("score", done, len(codes))
+    return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds)
+
+
+def _schemas(workspace: Workspace, user_type: pa.DataType, item_type: pa.DataType) -> tuple[pa.Schema, pa.Schema]:
+    times = [(TIME, _TIME_TYPE), (CREATED, _TIME_TYPE)]
+    id_type = "int64" if pa.types.is_integer(item_type) else "string"
+    pairs = [(USER, user_type), (ITEM, item_type), *times, *candidate_fields(workspace.config)]
+    return pa.schema(pairs), pa.schema([(USER, user_type), *times, *user_candidate_fields(id_type)])
+
+
+def _pair_table(pairs: Pairs, owners: pa.Array, interactions: Interactions, schema: pa.Schema) -> pa.Table:
+    columns = {
+        USER: owners.take(pa.array(pairs.row)),
+        ITEM: interactions.item_ids.take(pa.array(pairs.item)),
+        **_stamps(interactions.as_of, len(pairs.row)),
+        **{name: pa.array(values, from_pandas=True) for name, values in pairs.columns().items()},
+    }
+    return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+def _list_table(pairs: Pairs, owners: pa.Array, interactions: Interactions, schema: pa.Schema) -> pa.Table:
+    """Each user's candidates by fused reciprocal rank, best first: what a request reads before it ranks."""
+    fused = pairs.fused_score
+    order = np.lexsort((pairs.item, -fused, pairs.row))
+    offsets = pa.array(np.searchsorted(pairs.row, np.arange(pairs.users + 1)).astype(np.int32))
+    columns = {
+        USER: owners,
+        **_stamps(interactions.as_of, pairs.users),
+        CANDIDATE_ITEMS: pa.ListArray.from_arrays(offsets, interactions.item_ids.take(pa.array(pairs.item[order]))),
+        CANDIDATE_SCORES: pa.ListArray.from_arrays(offsets, pa.array(fused[order])),
+    }
+    return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+def _stamps(cut: datetime, rows: int) -> dict[str, pa.Array]:
+    stamp = pa.repeat(pa.scalar(cut, _TIME_TYPE), rows)
+    return {TIME: stamp, CREATED: stamp, CUT: stamp}
