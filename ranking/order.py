@@ -39,6 +39,14 @@ def groups_of(*keys: np.ndarray) -> Groups:
     return Groups(np.diff(np.append(bounds, len(changes))))
 
 
+def place_in_groups(groups: Groups, *keys: np.ndarray) -> np.ndarray:
+    """Return every row's place in its group, from 0, ascending by the first key, then the next; ties keep row order."""
+    order = np.lexsort((*keys[::-1], groups.number()))
+    place = np.empty(len(order), np.int64)
+    place[order] = groups.place()
+    return place
+
+
 def top_rows(scores: np.ndarray, groups: Groups, k: int) -> np.ndarray:
     """Return the row numbers of the k best scores per group, int64 (groups, k), -1 beyond a short group.
 

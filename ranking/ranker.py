@@ -84,7 +84,8 @@ def fit_ranker(
     if judge is not None:
         callbacks.append(lightgbm.early_stopping(config.early_stopping, first_metric_only=True, verbose=False))
         data = {
-            "eval_set": [(judge.matrix, judge.hit.astype(np.int32))],
+            "eval_X": judge.matrix,
+            "eval_y": judge.hit.astype(np.int32),
             "eval_group": [judge.groups.sizes],
             "eval_metric": lambda _, scores: (f"ndcg@{K}", judge.ndcg(scores), True),
         }

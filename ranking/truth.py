@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from candidate_gen.interactions import encode
 from feature_repo.columns import CONSUMING, ITEM, RANK, TARGET_WEIGHT, TIME, USER
+from feature_repo.errors import DataError
 from feature_repo.periods import Window
 
 if TYPE_CHECKING:
@@ -52,18 +53,22 @@ class Truth:
         """How many items are relevant to each user, int64 (users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
+    def position(self, users: pa.Array) -> np.ndarray:
+        """Return int64 positions of own user ids in `users`, -1 for a user who is not judged."""
+        return _code(users, self.users)
+
     def is_relevant(self, users: pa.Array, items: pa.Array) -> np.ndarray:
         """Return bool per (user, item) pair in own ids."""
         vocabulary = pc.unique(self.items)
-        user, item = _code(users, self.users), _code(items, vocabulary)
+        user, item = self.position(users), _code(items, vocabulary)
         keys = self.user * len(vocabulary) + _code(self.items, vocabulary)
         return (user >= 0) & (item >= 0) & np.isin(user * len(vocabulary) + item, keys)
 
     def hits(self, lists: pa.Table, depth: int) -> np.ndarray:
         """Return bool (users, depth) for lists with user_id, item_id and rank (from 1); others' rows are skipped."""
-        lists = lists.select([USER, ITEM, RANK]).combine_chunks()
-        users, items = (_array(lists[name]) for name in (USER, ITEM))
-        user, rank = _code(users, self.users), lists[RANK].to_numpy().astype(np.int64)
+        lists = lists.select([USER, ITEM, RANK])
+        users, items = (lists[name].combine_chunks() for name in (USER, ITEM))
+        user, rank = self.position(users), lists[RANK].to_numpy().astype(np.int64)
         kept = (user >= 0) & (rank <= depth) & self.is_relevant(users, items)
         result = np.zeros((len(self.users), depth), bool)
         result[user[kept], rank[kept] - 1] = True
@@ -74,17 +79,26 @@ def read_truth(connection: duckdb.DuckDBPyConnection, window: Window, *, allow_r
     """Read the truth of a window from a connection over the lake (`Workspace.connect`)."""
     query = _RELEVANT.format(not_seen="" if allow_repeats else _NOT_SEEN)
     pairs = connection.sql(query, params={"start": window.start, "end": window.end}).to_arrow_table()
-    users = _array(pairs[USER])
+    users = pairs[USER].combine_chunks()
     distinct = pc.unique(users)
     [(catalogue,)] = connection.execute(
         f"SELECT count(DISTINCT {ITEM}) FROM events WHERE {TIME} < ?", [window.start]
     ).fetchall()
-    return Truth(window, distinct, _code(users, distinct), _array(pairs[ITEM]), catalogue)
+    return Truth(window, distinct, _code(users, distinct), pairs[ITEM].combine_chunks(), catalogue)
+
+
+def read_judged(connection: duckdb.DuckDBPyConnection, window: Window, *, allow_repeats: bool) -> Truth:
+    """Read the truth of a window in which somebody must be judged; raise DataError where nobody can be."""
+    truth = read_truth(connection, window, allow_repeats=allow_repeats)
+    if len(truth.users):
+        return truth
+    raise DataError(
+        f"the window [{window.start:%Y-%m-%d %H:%M:%S}, {window.end:%Y-%m-%d %H:%M:%S}) UTC",
+        expected="at least one user with an event before it and a relevant item in it",
+        got="none",
+        fix="Move the cuts under `split` in rankhouse.yaml.",
+    )
 
 
 def _code(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:
     return encode(ids, vocabulary).astype(np.int64)
-
-
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,0 +1,173 @@
+"""Training: labelled spines of the cuts, features by the service, early stopping on validation, a refit, a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from candidate_gen import entity_table
+from candidate_gen.pipeline import Progress, silent
+from feature_repo.columns import ITEM, USER
+from ranking import model_store
+from ranking.encoding import Encoding, learn_encoding
+from ranking.labels import label_gains
+from ranking.model_store import ModelManifest, ServiceColumns
+from ranking.order import Groups
+from ranking.ranker import Examples, Fitted, Judge, fit_ranker
+from ranking.service import service_columns
+from ranking.training_set import Spine, read_features, read_spine, rows_to_learn, user_groups
+from ranking.truth import Truth, read_judged
+
+if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What training reads: encoded examples of the training cuts, and the validation cut in both of its roles.
+
+    `judge` holds every candidate of the judged users at Tv; `validation` the same rows' examples as one more cut.
+    """
+
+    encoding: Encoding
+    gains: list[float]
+    train: Examples
+    validation: Examples
+    judge: Judge
+    lost: int
+
+
+def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest:
+    """Train the configured ranker, save it and make it current; return its manifest.
+
+    Raises MissingError for a service, a lake or candidates that are not there.
+    """
+    config = workspace.config.ranker
+    columns = service_columns(workspace, workspace.config.service)
+    materials = read_materials(workspace, progress=progress)
+    chosen = fit_ranker(
+        config,
+        materials.gains,
+        materials.encoding,
+        materials.train,
+        judge=materials.judge,
+        on_round=lambda number: progress("trees", number, config.rounds),
+    )
+    progress("trees", config.rounds, config.rounds)
+    final = refit(workspace, materials, chosen) if config.refit_with_validation else chosen
+    return model_store.save(workspace, _manifest(workspace, columns, materials, chosen), final.booster, final.rounds)
+
+
+def refit(workspace: Workspace, materials: Materials, chosen: Fitted) -> Fitted:
+    """Fit once more with [Tv, T2) as one more training window, the number of trees as it was chosen."""
+    examples = join_examples([materials.train, materials.validation])
+    config = workspace.config.ranker
+    return fit_ranker(config, materials.gains, materials.encoding, examples, rounds=chosen.rounds)
+
+
+def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Materials:
+    """Read spines, labels and features of all cuts before the test window."""
+    config, periods = workspace.config, workspace.periods
+    gains = label_gains(workspace.lake.roles(config), config.ranker.labels)
+    candidates = [entity_table.read(workspace, cut, [USER, ITEM]) for cut in periods.cuts[:-1]]
+    with workspace.connect() as connection:
+        spines = [
+            read_spine(connection, rows, window, gains, before=periods.validation.start)
+            for rows, window in zip(candidates, periods.train, strict=False)
+        ]
+        truth = read_judged(connection, periods.validation, allow_repeats=config.allow_repeats)
+        judged = of_users(candidates[-1], truth.users)
+        validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
+    spines = [spine.filter(rows_to_learn(spine, config.ranker, seed)) for seed, spine in enumerate(spines)]
+    tables = []
+    for number, spine in enumerate([*spines, validation]):
+        progress("features", number, len(spines) + 1)
+        tables.append(read_features(workspace, spine.rows, config.service))
+    progress("features", len(tables), len(tables))
+    encoding = learn_encoding(tables[:-1])
+    return _encode(workspace, gains, spines, validation, tables, encoding, truth)
+
+
+def _encode(
+    workspace: Workspace,
+    gains: list[float],
+    spines: list[Spine],
+    validation: Spine,
+    tables: list[pa.Table],
+    encoding: Encoding,
+    truth: Truth,
+) -> Materials:
+    matrices = [encoding.encode(tables.pop(0)) for _ in range(len(tables))]
+    examples = [Examples(matrix, spine.labels, spine.groups) for matrix, spine in zip(matrices, spines, strict=False)]
+    learned = rows_to_learn(validation, workspace.config.ranker, len(spines))
+    kept = validation.filter(learned)
+    return Materials(
+        encoding=encoding,
+        gains=gains,
+        train=join_examples(examples),
+        validation=Examples(matrices[-1][learned], kept.labels, kept.groups),
+        judge=make_judge(matrices[-1], validation.rows, truth),
+        lost=sum(spine.lost for spine in spines),
+    )
+
+
+def of_users(rows: pa.Table, users: pa.Array) -> pa.Table:
+    """Return the rows of these users."""
+    return rows.filter(pc.is_in(rows[USER], value_set=users.cast(rows[USER].type)))
+
+
+def make_judge(matrix: np.ndarray, rows: pa.Table, truth: Truth) -> Judge:
+    """Return the judge of a window from the candidates of its users, sorted by user, then item."""
+    groups = user_groups(rows)
+    users = rows[USER].combine_chunks()
+    firsts = users.take(pa.array(groups.starts))
+    return Judge(
+        matrix=matrix,
+        groups=groups,
+        hit=truth.is_relevant(users, rows[ITEM].combine_chunks()),
+        relevant=truth.relevant[truth.position(firsts)],
+        users=len(truth.users),
+    )
+
+
+def join_examples(parts: list[Examples]) -> Examples:
+    """Return the examples of several cuts as one set; groups of different cuts stay apart."""
+    return Examples(
+        np.concatenate([part.matrix for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        Groups(np.concatenate([part.groups.sizes for part in parts])),
+    )
+
+
+def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Materials, chosen: Fitted) -> ModelManifest:
+    config, periods = workspace.config, workspace.periods
+    refitted = config.ranker.refit_with_validation
+    cuts = periods.cuts[:-1] if refitted else periods.cuts[:-2]
+    return ModelManifest(
+        name=config.ranker.objective,
+        service=config.service,
+        service_columns=columns,
+        encoding=materials.encoding,
+        objective=config.ranker.objective,
+        params=config.ranker.params,
+        gains=materials.gains,
+        rounds=chosen.rounds,
+        seeds={"ranker": config.ranker.seed, "candidates": config.candidates.seed},
+        cuts=[cut.isoformat() for cut in cuts],
+        labels_end=(periods.test.start if refitted else periods.validation.start).isoformat(),
+        training={
+            "rows": len(materials.train.labels),
+            "positives": int((materials.train.labels > 0).sum()),
+            "groups": len(materials.train.groups.sizes),
+            "lost_positives": materials.lost,
+            "refit_rows": len(materials.validation.labels) if refitted else 0,
+        },
+        metrics={"validation ndcg@10": chosen.ndcg, "validation users": materials.judge.users},
+        data_fingerprint=workspace.lake.fingerprint(),
+        created=workspace.now.isoformat(),
+        versions=model_store.versions(),
+    )

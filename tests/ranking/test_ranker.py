@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from feature_repo.config import RankerConfig
+from ranking.encoding import Column, Encoding
+from ranking.order import Groups
+from ranking.ranker import Examples, Judge, fit_ranker
+
+USERS, PER_USER = 60, 20
+ENCODING = Encoding((Column("taste", "number"), Column("noise", "number"), Column("kind", "category", ("a", "b"))))
+GROUPS = Groups(np.full(USERS, PER_USER))
+
+
+def world(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose relevance follows the first column."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(USERS * PER_USER, 3)).astype(np.float32)
+    matrix[:, 2] = rng.integers(0, 2, len(matrix))
+    relevant = matrix[:, 0] + rng.normal(scale=0.3, size=len(matrix)) > 1.2
+    return matrix, relevant
+
+
+def judge_of(seed: int) -> Judge:
+    matrix, relevant = world(seed)
+    counts = np.maximum(np.bincount(GROUPS.number(), weights=relevant).astype(int), 1)
+    return Judge(matrix, GROUPS, relevant, counts, users=USERS)
+
+
+def examples_of(seed: int, shuffle: bool = False) -> Examples:
+    matrix, relevant = world(seed)
+    labels = relevant.astype(np.int32)
+    return Examples(matrix, np.random.default_rng(9).permutation(labels) if shuffle else labels, GROUPS)
+
+
+@pytest.mark.parametrize("objective", ["lambdarank", "rank_xendcg", "binary", "regression"])
+def test_every_objective_learns_behind_one_interface(objective: str) -> None:
+    config = RankerConfig(objective=objective, rounds=40, early_stopping=10, threads=1)
+    fitted = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge_of(1))
+    assert fitted.ndcg > 0.8
+    assert 1 <= fitted.rounds <= 40
+
+
+def test_same_seed_gives_the_same_bytes() -> None:
+    config = RankerConfig(params={"bagging_fraction": 0.7, "bagging_freq": 1}, rounds=15, threads=1, seed=4)
+    first, second = (fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0)) for _ in range(2))
+    assert first.booster.model_to_string() == second.booster.model_to_string()
+    other = fit_ranker(config.model_copy(update={"seed": 5}), [0.0, 1.0], ENCODING, examples_of(0))
+    assert other.booster.model_to_string() != first.booster.model_to_string()
+
+
+def test_early_stopping_keeps_the_best_round_of_the_truth_protocol() -> None:
+    config = RankerConfig(rounds=60, early_stopping=5, threads=1)
+    judge = judge_of(1)
+    fitted = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge)
+    by_round = [judge.ndcg(fitted.booster.predict(judge.matrix, num_iteration=n)) for n in range(1, fitted.rounds + 5)]
+    assert fitted.ndcg == max(by_round)
+    assert by_round.index(max(by_round)) + 1 == fitted.rounds
+
+
+def test_rounds_can_be_fixed() -> None:
+    fitted = fit_ranker(RankerConfig(threads=1), [0.0, 1.0], ENCODING, examples_of(0), rounds=7)
+    assert (fitted.rounds, fitted.booster.num_trees(), fitted.ndcg) == (7, 7, None)
+
+
+def test_graded_labels_take_their_gains() -> None:
+    examples = examples_of(0)
+    graded = Examples(examples.matrix, examples.labels * 2, examples.groups)
+    config = RankerConfig(rounds=5, labels="graded", threads=1)
+    assert fit_ranker(config, [0.0, 0.2, 1.0], ENCODING, graded).booster.num_trees() == 5
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    config = RankerConfig(rounds=40, early_stopping=40, threads=1)
+    judge = judge_of(1)
+    random_order = np.mean([judge.ndcg(np.random.default_rng(n).random(len(judge.hit))) for n in range(20)])
+    learned = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge).ndcg
+    shuffled = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0, shuffle=True), judge=None, rounds=40)
+    assert judge.ndcg(shuffled.booster.predict(judge.matrix)) < random_order + 0.3 * (learned - random_order)
+
+
+def test_users_without_candidates_count_as_zero() -> None:
+    judge = judge_of(1)
+    scores = judge.matrix[:, 0]
+    halved = Judge(judge.matrix, judge.groups, judge.hit, judge.relevant, users=2 * USERS)
+    assert halved.ndcg(scores) == pytest.approx(judge.ndcg(scores) / 2)
