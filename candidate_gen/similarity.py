@@ -1,0 +1,107 @@
+"""Products of sparse matrices in blocks of rows, cut to the best entries of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import sparse
+
+# Multiplications per block; a product never has more entries than that.
+BLOCK_WORK = 16_000_000
+
+
+def top_k_product(
+    left: sparse.csr_array, right: sparse.csr_array, k: int, *, drop: np.ndarray | None = None
+) -> sparse.csr_array:
+    """Return the k greatest positive entries of every row of `left @ right`, float32; ties go to the smaller column.
+
+    `drop`: one column per row of `left` that never counts, say the row itself; -1 for none.
+    """
+    parts = []
+    for start, stop in row_blocks(work_per_row(left, right)):
+        block = left[start:stop] @ right
+        if drop is not None:
+            block = _without(block, drop[start:stop])
+        parts.append(keep_top(block, k))
+    return stack(parts, right.shape[1])
+
+
+def keep_top(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
+    """Return the k greatest positive entries of every row, columns ascending; ties go to the smaller column.
+
+    One sort of 64-bit keys (row, then value descending) finds every row's k-th value: the bits of positive floats
+    order as the floats do.
+    """
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    values = matrix.data.astype(np.float32)
+    positive = values > 0
+    row, values, column = row[positive], values[positive], matrix.indices[positive]
+    key = (row.astype(np.uint64) << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - values.view(np.uint32))
+    counts = np.bincount(row, minlength=matrix.shape[0])
+    kept = np.minimum(counts, k)
+    # An empty row's threshold is somebody else's key; no entry asks for it.
+    last = np.maximum(np.cumsum(counts) - counts + kept - 1, 0)
+    threshold = np.sort(key)[last] if len(key) else np.zeros(len(counts), np.uint64)
+    keep = key < threshold[row]
+    equal = np.flatnonzero(key == threshold[row])
+    equal = equal[np.lexsort((column[equal], row[equal]))]
+    wanted = kept - np.bincount(row[keep], minlength=matrix.shape[0])
+    keep[equal[_number_in_run(row[equal]) < wanted[row[equal]]]] = True
+    indptr = np.concatenate([[0], np.cumsum(kept)])
+    result = sparse.csr_array((values[keep], column[keep], indptr), shape=matrix.shape)
+    result.sort_indices()
+    return result
+
+
+def stack(parts: list[sparse.csr_array], columns: int) -> sparse.csr_array:
+    """Put blocks of rows below each other."""
+    if not parts:
+        return sparse.csr_array((0, columns), dtype=np.float32)
+    return sparse.csr_array(sparse.vstack(parts, format="csr", dtype=np.float32))
+
+
+def work_per_row(left: sparse.csr_array, right: sparse.csr_array) -> np.ndarray:
+    """Return the multiplications that every row of `left @ right` takes."""
+    each = np.diff(right.indptr)[left.indices]
+    return np.diff(np.concatenate([[0], np.cumsum(each)])[left.indptr])
+
+
+def row_blocks(work: np.ndarray, limit: int = BLOCK_WORK) -> Iterator[tuple[int, int]]:
+    """Cut rows into ranges whose work stays within `limit` (a row above it stands alone)."""
+    total = np.concatenate([[0], np.cumsum(work)])
+    start = 0
+    while start < len(work):
+        stop = max(start + 1, int(np.searchsorted(total, total[start] + limit, side="right")) - 1)
+        yield start, stop
+        start = stop
+
+
+def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Scale every row to Euclidean length 1; empty rows stay empty."""
+    norm = np.sqrt((matrix.astype(np.float64) ** 2).sum(axis=1))
+    return scale_rows(matrix, np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0))
+
+
+def scale_rows(matrix: sparse.csr_array, factors: np.ndarray) -> sparse.csr_array:
+    """Multiply row r by `factors[r]`."""
+    data = (matrix.data * np.repeat(factors, np.diff(matrix.indptr))).astype(np.float32)
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def scale_columns(matrix: sparse.csr_array, factors: np.ndarray) -> sparse.csr_array:
+    """Multiply column c by `factors[c]`."""
+    data = (matrix.data * factors[matrix.indices]).astype(np.float32)
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _without(matrix: sparse.csr_array, drop: np.ndarray) -> sparse.csr_array:
+    dropped = matrix.indices == np.repeat(drop, np.diff(matrix.indptr))
+    data = np.where(dropped, 0, matrix.data)
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _number_in_run(values: np.ndarray) -> np.ndarray:
+    """Return 0, 1, 2, ... within every run of equal values."""
+    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    return np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
