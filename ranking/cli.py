@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ranking.commands.candidates import app as candidates
 from ranking.commands.load import load
 
 app = typer.Typer(
@@ -21,3 +22,4 @@ def rankhouse() -> None:
 
 
 app.command("load")(load)
+app.add_typer(candidates, name="candidates")
