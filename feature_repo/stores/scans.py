@@ -1,0 +1,27 @@
+"""Open a Feast source for reading: local Parquet through Arrow, anything with a scheme through DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from feast.infra.offline_stores.file_source import FileSource
+
+from feature_repo.stores.duckdb_scan import DuckDBScan, literal
+from feature_repo.stores.settings import Settings
+from feature_repo.stores.sources import Scan, is_uri, local_files, open_parquet
+
+
+def open_scan(source: FileSource, settings: Settings) -> Scan:
+    """Open a source. Raises MissingError where a local path holds nothing."""
+    if is_uri(source.path):
+        return DuckDBScan(source.path, settings, source.s3_endpoint_override or None)
+    return open_parquet(source.path, settings.repo_path, settings.threads)
+
+
+def source_sql(source: FileSource, settings: Settings) -> str:
+    """Return the source as a table expression of DuckDB's SQL."""
+    return parquet_sql([source.path] if is_uri(source.path) else local_files(source.path, settings.repo_path))
+
+
+def parquet_sql(paths: Sequence[str]) -> str:
+    return f"read_parquet([{', '.join(map(literal, paths))}], union_by_name = true)"

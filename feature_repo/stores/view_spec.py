@@ -1,0 +1,108 @@
+"""What a point-in-time join needs to know of a feature view, in the names of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow as pa
+from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.field import Field
+from feast.infra.offline_stores.file_source import FileSource
+from feast.types import from_feast_to_pyarrow_type
+
+from feature_repo.errors import ContractError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature: its column in the source, its column in the result, its declared type (None: as stored)."""
+
+    column: str
+    output: str
+    declared: pa.DataType | None
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """One view of one request. `keys` pairs a column of the source with a column of the entity frame."""
+
+    name: str
+    source: FileSource
+    keys: tuple[tuple[str, str], ...]
+    time: str
+    created: str | None
+    ttl: timedelta | None
+    features: tuple[Feature, ...]
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise ContractError where the source lacks a column."""
+        needed = [*(key for key, _ in self.keys), self.time, *(feature.column for feature in self.features)]
+        for column in [*needed, *([self.created] if self.created else [])]:
+            if column not in schema.names:
+                raise ContractError(
+                    f"view {self.name}, source {self.source.path}",
+                    expected=f"a column {column!r}",
+                    got=f"columns {', '.join(schema.names)}",
+                    fix=f"Recompute the view or correct its definition.{did_you_mean(column, schema.names)}",
+                )
+
+
+def view_spec(view: FeatureView, feature_refs: Sequence[str], full_feature_names: bool) -> ViewSpec:
+    """Read a view as Feast hands it to a store: projection, aliases, join key map and field mapping applied."""
+    source = file_source(view.batch_source, view.name)
+    stored = {new: old for old, new in source.field_mapping.items()}
+    prefix = f"{view.projection.name_to_use()}:"
+    shown = view.projection.name_alias or view.name
+    names = dict.fromkeys(ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix))
+    declared = {field.name: field for field in view.features}
+    features = tuple(
+        Feature(
+            column=stored.get(name, name),
+            output=f"{shown}__{name}" if full_feature_names else name,
+            declared=declared_type(declared.get(name)),
+        )
+        for name in names
+    )
+    created = source.created_timestamp_column or None
+    return ViewSpec(
+        name=view.projection.name_to_use(),
+        source=source,
+        keys=tuple((stored.get(key, key), view.projection.join_key_map.get(key, key)) for key in join_keys(view)),
+        time=stored.get(source.timestamp_field, source.timestamp_field),
+        created=stored.get(created, created) if created else None,
+        ttl=view.ttl or None,
+        features=features,
+    )
+
+
+def join_keys(view: FeatureView) -> list[str]:
+    """Return the view's join keys; none for a view without entities, whose rows are about everything."""
+    return [field.name for field in view.entity_columns if field.name != DUMMY_ENTITY_ID]
+
+
+def file_source(source: DataSource | None, name: str) -> FileSource:
+    """Return the Parquet source of a view; raise ContractError for what this store can't read."""
+    if isinstance(source, FileSource) and type(source.file_format).__name__ in ("NoneType", "ParquetFormat"):
+        return source
+    raise ContractError(
+        f"view {name}",
+        expected="a FileSource over Parquet",
+        got="no batch source" if source is None else f"{type(source).__name__} {source.name}",
+        fix="Store the view as Parquet, or select the offline store of that source in feature_store.yaml.",
+    )
+
+
+def declared_type(field: Field | None) -> pa.DataType | None:
+    """Return the Arrow type that a field declares, None for kinds that are taken as they are stored."""
+    if field is None:
+        return None
+    try:
+        data_type = from_feast_to_pyarrow_type(field.dtype)
+    except ValueError:
+        return None
+    scalar = data_type.value_type if pa.types.is_list(data_type) else data_type
+    plain = pa.types.is_integer(scalar) or pa.types.is_floating(scalar) or pa.types.is_boolean(scalar)
+    return data_type if plain or pa.types.is_string(scalar) else None
