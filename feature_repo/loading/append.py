@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo.columns import EVENT_COLUMNS, EVENT_TYPE, ITEM, TIME, USER, VALUE
-from feature_repo.errors import DataError
 from feature_repo.lake import ALWAYS, IdType, Lake, Load, Manifest, parquet
 from feature_repo.lake import quote as literal
+from feature_repo.loading.compatible import merge
 from feature_repo.loading.dataset import Dataset
 from feature_repo.loading.staging import staged
 
@@ -46,7 +46,7 @@ def append(
     with it. Files of an earlier load that was killed are overwritten, nothing else is.
     """
     before = lake.manifest() if lake.exists() else None
-    merged = _merge(before, dataset, id_types)
+    merged = merge(before, dataset, id_types)
     queries = {"events": _new_events(connection, before, lake)}
     stamp = clock or _end_of_log(connection, before, lake)
     for table in _KEYS:
@@ -60,41 +60,6 @@ def append(
     manifest = replace(merged, loads=(*merged.loads, Load(dataset.source, dataset.fingerprint, rows, files)))
     lake.commit(manifest)
     return Appended(rows, manifest)
-
-
-def _merge(before: Manifest | None, dataset: Dataset, id_types: Mapping[str, IdType]) -> Manifest:
-    """The manifest with the data set's roles and attributes, without the new load."""
-    if before is None:
-        return Manifest(
-            name=dataset.name,
-            user_id_type=id_types[USER],
-            item_id_type=id_types[ITEM],
-            roles=dataset.roles.model_dump(),
-            user_attributes=dict(dataset.user_attributes),
-            item_attributes=dict(dataset.item_attributes),
-            settings=dict(dataset.settings),
-        )
-    targets = {**before.roles["targets"], **dataset.roles.targets}
-    consuming = list(dict.fromkeys([*before.roles["consuming"], *dataset.roles.consuming]))
-    return replace(
-        before,
-        roles={"targets": targets, "consuming": consuming},
-        user_attributes=_merge_kinds(dataset, "user", before.user_attributes, dataset.user_attributes),
-        item_attributes=_merge_kinds(dataset, "item", before.item_attributes, dataset.item_attributes),
-        settings={**before.settings, **dataset.settings},
-    )
-
-
-def _merge_kinds(dataset: Dataset, what: str, old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    for name in old.keys() & new.keys():
-        if old[name] != new[name]:
-            raise DataError(
-                f"{dataset.source}, {what} attribute {name}",
-                expected=f"the kind it has in the lake ({old[name]})",
-                got=new[name],
-                fix="Declare the same kind, or give the attribute another name.",
-            )
-    return {**old, **new}
 
 
 def _files(lake: Lake, manifest: Manifest | None, table: str) -> list[str]:

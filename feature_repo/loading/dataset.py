@@ -63,11 +63,16 @@ class Scan:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows of one lake table: files, lake columns, and optionally an SQL condition over `raw_*` for rows to keep."""
+    """Rows of one lake table: files, lake columns, and optionally an SQL condition over `raw_*` for rows to keep.
+
+    `keep_one`: of several users or items with one id take the first in the order of their contents, else they are an
+    error.
+    """
 
     scans: tuple[Scan, ...]
     fields: tuple[Field, ...]
     keep: str | None = None
+    keep_one: bool = False
 
     def names(self) -> list[str]:
         return [column.name for column in self.fields]
@@ -77,8 +82,9 @@ class SourceTable:
 class Dataset:
     """A data set before it is in the lake.
 
-    `tables` holds "events" and, where the source has them, "users" and "items". `id_types` declares the type of user
-    and item ids (None: found out from the rows). `settings` must not change between loads into one lake.
+    `tables` holds "events" and, where the source has them, "users" and "items". `event_types` are those that its events
+    can have, `roles` what they mean. `id_types` declares the type of user and item ids (None: found out from the rows).
+    `settings` must not change between loads into one lake.
     """
 
     name: str
@@ -86,6 +92,7 @@ class Dataset:
     fingerprint: str
     tables: Mapping[str, SourceTable]
     roles: Roles
+    event_types: frozenset[str]
     user_attributes: Mapping[str, str] = field(default_factory=dict)
     item_attributes: Mapping[str, str] = field(default_factory=dict)
     id_types: Mapping[str, IdType | None] = field(default_factory=dict)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from feature_repo.columns import EVENT_TYPE
 from feature_repo.config import Config, load_config
 from feature_repo.errors import DataError
-from feature_repo.lake import IdType, Lake, Manifest, new_connection
+from feature_repo.lake import IdType, Lake, Manifest, new_connection, parquet
 from feature_repo.loading.append import append
+from feature_repo.loading.compatible import check_same_data_set
 from feature_repo.loading.dataset import Dataset
+from feature_repo.loading.duplicates import settle_duplicates
 from feature_repo.loading.ids import resolve_ids
+from feature_repo.loading.mapped import read_mapping
 from feature_repo.loading.movielens import LAYOUTS, find_layout, read_movielens
 from feature_repo.loading.staging import stage
 from feature_repo.loading.synthetic import World, read_synthetic
@@ -61,8 +64,11 @@ def load_source(source: str, lake: Lake, options: LoadOptions) -> LoadReport:
         dataset = read_source(connection, source, options)
         if lake.exists() and any(load.fingerprint == dataset.fingerprint for load in lake.manifest().loads):
             return _nothing_new(lake)
+        before = lake.manifest() if lake.exists() else None
+        check_same_data_set(dataset, before, _lake_types(connection, lake))
         stage(connection, dataset, options.wall_clock or datetime.now(UTC))
-        id_types = resolve_ids(connection, dataset, lake.manifest() if lake.exists() else None)
+        id_types = resolve_ids(connection, dataset, before)
+        settle_duplicates(connection, dataset)
         options.on_step("appending to the lake")
         appended = append(connection, dataset, id_types, lake, _clock(options))
         return _report(connection, lake, appended.manifest, appended.rows)
@@ -75,10 +81,30 @@ def read_source(connection: duckdb.DuckDBPyConnection, source: str, options: Loa
     path = Path(source)
     if not path.exists():
         raise DataError(path, expected="a directory or file", got="nothing there", fix="Check the path.")
+    mapping = _mapping_file(path, options.mapping)
+    if mapping is not None:
+        return read_mapping(connection, mapping, base=path if path.is_dir() else path.parent)
     layout = find_layout(path) if path.is_dir() else None
     if layout is not None:
         return read_movielens(connection, path, layout, options.min_rating)
     raise DataError(path, expected=_known(), got=_found(path), fix="Write a mapping file for data of your own.")
+
+
+def _mapping_file(source: Path, declared: Path | None) -> Path | None:
+    """The mapping that describes a source: the one declared, the source itself, or the one that lies in it."""
+    if declared is not None:
+        return declared
+    if source.suffix in (".yaml", ".yml"):
+        return source
+    own = source / "mapping.yaml"
+    return own if own.is_file() else None
+
+
+def _lake_types(connection: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
+    if not lake.exists():
+        return set()
+    rows = connection.execute(f"SELECT DISTINCT {EVENT_TYPE} FROM {parquet(lake.paths('events'))}").fetchall()
+    return {row[0] for row in rows}
 
 
 def _known() -> str:

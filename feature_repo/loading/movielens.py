@@ -57,6 +57,7 @@ def read_movielens(
         fingerprint=fingerprint_files(files, f"{layout.name} min_rating={min_rating!r}"),
         tables=tables,
         roles=ROLES,
+        event_types=frozenset((POSITIVE, RATING, TAG)),
         user_attributes=kinds if has_users else {},
         id_types={USER: "int64", ITEM: "int64"},
         settings={"min_rating": min_rating},

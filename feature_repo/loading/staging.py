@@ -85,7 +85,7 @@ def _column_checks(column: Field, now: datetime) -> list[Check]:
     if column.kind in _REQUIRED:
         fix = "Fill it in or leave the row out."
         checks.append(Check(column, blank, "a value, not null or blank", fix))
-    if column.value is not None and column.kind is not Kind.LIST:
+    if column.value is not None and column.kind in _EXPECTED:
         unparsed = f"({_value(column)}) IS NULL AND NOT {blank}"
         checks.append(Check(column, unparsed, _EXPECTED.get(column.kind, "a value"), column.hint))
     if column.kind in _TIMES:
@@ -103,6 +103,7 @@ _EXPECTED = {
     Kind.KNOWN_SINCE: "a time",
     Kind.RELEASED: "a time",
     Kind.NUMBER: "a number",
+    Kind.EVENT_TYPE: "a declared event type",
 }
 
 
@@ -131,6 +132,18 @@ def _found(connection: duckdb.DuckDBPyConnection, table: SourceTable, check: Che
         ).fetchone()
         if row is not None:
             got = "null" if row[1] is None else repr(row[1][:120])
+            if column.kind is Kind.EVENT_TYPE and row[1] is not None:
+                got = _unknown_types(connection, table, check)
             where = f"{scan.where}, row {row[0]}, column {identifier(column.label or column.name)}"
             return check.error(where, expected=check.expected, got=got, fix=check.fix)
     raise AssertionError("a row failed a check once but not when it was read again")
+
+
+def _unknown_types(connection: duckdb.DuckDBPyConnection, table: SourceTable, check: Check) -> str:
+    """Every event type that nobody declared, with its number of rows."""
+    rows = " UNION ALL ".join(f"SELECT * FROM {_raw_rows(table, scan)}" for scan in table.scans)
+    raw = check.column.raw_name
+    found = connection.execute(
+        f"SELECT {raw}, count(*) FROM ({rows}) WHERE {check.fails} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10"
+    ).fetchall()
+    return ", ".join(f"{name!r} ({count:,} rows)" for name, count in found)

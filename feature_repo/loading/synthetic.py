@@ -54,6 +54,7 @@ def read_synthetic(connection: duckdb.DuckDBPyConnection, world: World) -> Datas
             "items": _table("world_items", _ITEM_KINDS),
         },
         roles=ROLES,
+        event_types=frozenset(EVENT_TYPES),
         user_attributes={"gender": "category", "age": "number", "country": "category"},
         item_attributes={"brand": "category", "price": "number"},
         id_types={USER: "int64", ITEM: "int64"},
