@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +99,19 @@ class Lake:
         temporary = self.manifest_path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, self.manifest_path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let one process at a time append: an advisory lock on the lake's directory, released with the process."""
+        import fcntl
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        directory = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def paths(self, table: str) -> list[str]:
         return [str(self.root / name) for name in self.manifest().files(table)]

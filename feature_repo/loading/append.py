@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo.columns import EVENT_COLUMNS, EVENT_TYPE, ITEM, TIME, USER, VALUE
+from feature_repo.errors import ContractError
 from feature_repo.lake import ALWAYS, IdType, Lake, Load, Manifest, parquet
 from feature_repo.lake import quote as literal
 from feature_repo.loading.compatible import merge
@@ -39,13 +40,29 @@ def append(
     id_types: Mapping[str, IdType],
     lake: Lake,
     clock: datetime | None,
+    before: Manifest | None,
 ) -> Appended:
-    """Write the staged rows that the lake does not have and commit them.
+    """Write the staged rows that the lake does not have and commit them; `before` is the manifest that was checked.
 
     `clock` is the declared clock (None: the end of the log): a changed attribute without a time of its own is stamped
     with it. Files of an earlier load that was killed are overwritten, nothing else is.
     """
-    before = lake.manifest() if lake.exists() else None
+    with lake.lock():
+        return _append_locked(connection, dataset, id_types, lake, clock, before)
+
+
+def _append_locked(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: Dataset,
+    id_types: Mapping[str, IdType],
+    lake: Lake,
+    clock: datetime | None,
+    before: Manifest | None,
+) -> Appended:
+    if before != (lake.manifest() if lake.exists() else None):
+        raise ContractError(
+            lake.root, expected="a lake that nobody else changes", got="another load meanwhile", fix="Run it again."
+        )
     merged = merge(before, dataset, id_types)
     queries = {"events": _new_events(connection, before, lake)}
     stamp = clock or _end_of_log(connection, before, lake)

@@ -155,9 +155,15 @@ def _split(line: str, delimiter: str, quoted: bool) -> list[str]:
 
 
 def _check_columns(mapping: Path, file: Path, names: list[str], named: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    lower = [name.lower() for name in names]
+    twice = [name for name in names if lower.count(name.lower()) > 1]
     if twice:
-        raise DataError(file, expected="distinct column names", got=f"{twice[0]!r} twice", fix="Rename one of them.")
+        raise DataError(
+            file,
+            expected="distinct column names, in upper and lower case alike",
+            got=f"{twice[0]!r} and {twice[1]!r}",
+            fix="Rename one of them.",
+        )
     missing = [name for name in named if name not in names]
     if missing:
         hint = did_you_mean(missing[0], names)

@@ -62,15 +62,15 @@ def load_source(source: str, lake: Lake, options: LoadOptions) -> LoadReport:
     with new_connection(options.config.engine, spill=lake.data_dir / "spill") as connection:
         options.on_step(f"reading {source}")
         dataset = read_source(connection, source, options)
-        if lake.exists() and any(load.fingerprint == dataset.fingerprint for load in lake.manifest().loads):
-            return _nothing_new(lake)
         before = lake.manifest() if lake.exists() else None
+        if before is not None and any(load.fingerprint == dataset.fingerprint for load in before.loads):
+            return _nothing_new(lake)
         check_same_data_set(dataset, before, _lake_types(connection, lake))
         stage(connection, dataset, options.wall_clock or datetime.now(UTC))
         id_types = resolve_ids(connection, dataset, before)
         settle_duplicates(connection, dataset)
         options.on_step("appending to the lake")
-        appended = append(connection, dataset, id_types, lake, _clock(options))
+        appended = append(connection, dataset, id_types, lake, _clock(options), before)
         return _report(connection, lake, appended.manifest, appended.rows)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from feature_repo.columns import EVENT_TYPE, ITEM, ORIGIN, TIME, USER, VALUE
 from feature_repo.config import Roles
+from feature_repo.errors import DataError
 from feature_repo.lake import quote
 from feature_repo.loading.dataset import Dataset, Field, Kind, Scan, SourceTable, fingerprint_files
-from feature_repo.loading.tables import CsvFormat, csv_relation, raise_rejects
+from feature_repo.loading.tables import CsvFormat, csv_relation, first_line, raise_rejects
 
 if TYPE_CHECKING:
     import duckdb
@@ -161,16 +162,30 @@ def _read_100k(connection: duckdb.DuckDBPyConnection, directory: Path, min_ratin
     }
 
 
-def _read_latest(_: duckdb.DuckDBPyConnection, directory: Path, min_rating: float) -> dict[str, SourceTable]:
+def _check_header(connection: duckdb.DuckDBPyConnection, path: Path, header: str) -> None:
+    line = first_line(connection, path, "utf-8")
+    if line != header:
+        raise DataError(
+            f"{path}, line 1",
+            expected=f"the header {header}",
+            got=line[:120],
+            fix="Use the file as GroupLens ships it.",
+        )
+
+
+def _read_latest(connection: duckdb.DuckDBPyConnection, directory: Path, min_rating: float) -> dict[str, SourceTable]:
     form = CsvFormat()
+    tags = directory / "tags.csv"
+    _check_header(connection, directory / "ratings.csv", "userId,movieId,rating,timestamp")
+    _check_header(connection, directory / "movies.csv", "movieId,title,genres")
     movies = _scan(directory / "movies.csv", ["item_id", "title", "genres"], form)
     events = _ratings(
         _scan(directory / "ratings.csv", ["user_id", "item_id", "rating", "timestamp"], form),
         ("user_id", "item_id", "rating", "timestamp"),
         min_rating,
     )
-    tags = directory / "tags.csv"
     if tags.exists():
+        _check_header(connection, tags, "userId,movieId,tag,timestamp")
         lines = csv_relation([tags], ["user_id", "item_id", "tag", "timestamp"], form)
         tagged = f"(SELECT user_id, item_id, NULL::VARCHAR AS rating, timestamp FROM {lines})"
         events = replace(events, scans=(*events.scans, Scan(tags.name, tagged)))
