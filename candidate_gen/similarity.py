@@ -19,7 +19,7 @@ def top_k_product(
     `drop`: one column per row of `left` that never counts, say the row itself; -1 for none.
     """
     parts = []
-    for start, stop in row_blocks(work_per_row(left, right)):
+    for start, stop in row_blocks(work_per_row(left, right), BLOCK_WORK):
         block = left[start:stop] @ right
         if drop is not None:
             block = _without(block, drop[start:stop])
@@ -67,7 +67,7 @@ def work_per_row(left: sparse.csr_array, right: sparse.csr_array) -> np.ndarray:
     return np.diff(np.concatenate([[0], np.cumsum(each)])[left.indptr])
 
 
-def row_blocks(work: np.ndarray, limit: int = BLOCK_WORK) -> Iterator[tuple[int, int]]:
+def row_blocks(work: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
     """Cut rows into ranges whose work stays within `limit` (a row above it stands alone)."""
     total = np.concatenate([[0], np.cumsum(work)])
     start = 0

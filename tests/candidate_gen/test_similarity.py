@@ -44,7 +44,7 @@ def test_product_does_not_depend_on_the_blocks(matrix, k, limit):
     expected = matrix @ matrix.T
     expected[drop[1:] + 1, drop[1:]] = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity, "row_blocks", lambda work: row_blocks(work, limit))
+        patch.setattr(similarity, "BLOCK_WORK", limit)
         found = top_k_product(left, right, k, drop=drop)
     np.testing.assert_allclose(found.toarray(), slow_top(expected, k), rtol=1e-6)
 
