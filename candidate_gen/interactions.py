@@ -109,7 +109,8 @@ def read_interactions(connection: duckdb.DuckDBPyConnection, as_of: datetime) ->
     ).to_arrow_table()
     users, items = (_attributes(connection, table, key, as_of) for table, key in (("users", USER), ("items", ITEM)))
     user_ids = _distinct(log[USER])
-    item_ids = _distinct(pa.chunked_array([*log[ITEM].chunks, *items[ITEM].cast(log[ITEM].type).chunks]))
+    item_type = log[ITEM].type
+    item_ids = _distinct(pa.chunked_array([*log[ITEM].chunks, *items[ITEM].cast(item_type).chunks], item_type))
     return Interactions(
         as_of=as_of,
         user_ids=user_ids,

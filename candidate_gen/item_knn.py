@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.neighbours import history_rows, history_scores, top_neighbours
+from candidate_gen.neighbours import history_rows, history_scores
+from candidate_gen.similarity import top_k_product
 from candidate_gen.source import CandidateSource
 
 
@@ -33,7 +34,8 @@ class ItemKNN(CandidateSource):
 
     def _fit(self, interactions: Interactions) -> None:
         positives = interactions.positives.astype(np.float64)
-        self.similarity_ = top_neighbours(self._weighted(positives), self.neighbours)
+        weighted = self._weighted(positives)
+        self.similarity_ = top_k_product(weighted.T.tocsr(), weighted, self.neighbours)
         self.history_ = interactions.decayed(self.half_life_days)
         self.unliked_ = np.flatnonzero(positives.count_nonzero(axis=0) == 0)
 
