@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.columns import EVENT_TYPE
+from feature_repo.columns import EVENT_TYPE, TIME
 from feature_repo.config import Config, load_config
 from feature_repo.errors import DataError
 from feature_repo.lake import IdType, Lake, Manifest, new_connection, parquet
@@ -19,7 +19,7 @@ from feature_repo.loading.duplicates import settle_duplicates
 from feature_repo.loading.ids import resolve_ids
 from feature_repo.loading.mapped import read_mapping
 from feature_repo.loading.movielens import LAYOUTS, find_layout, read_movielens
-from feature_repo.loading.staging import stage
+from feature_repo.loading.staging import stage, staged
 from feature_repo.loading.synthetic import World, read_synthetic
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def load_source(source: str, lake: Lake, options: LoadOptions) -> LoadReport:
         dataset = read_source(connection, source, options)
         before = lake.manifest() if lake.exists() else None
         if before is not None and any(load.fingerprint == dataset.fingerprint for load in before.loads):
-            return _nothing_new(lake)
+            return _nothing_new(connection, lake)
         check_same_data_set(dataset, before, _lake_types(connection, lake))
         stage(connection, dataset, options.wall_clock or datetime.now(UTC))
         id_types = resolve_ids(connection, dataset, before)
         settle_duplicates(connection, dataset)
         options.on_step("appending to the lake")
         appended = append(connection, dataset, id_types, lake, _clock(options), before)
-        return _report(connection, lake, appended.manifest, appended.rows)
+        return _report(connection, lake, appended.manifest, appended.rows, _staged_types(connection))
 
 
 def read_source(connection: duckdb.DuckDBPyConnection, source: str, options: LoadOptions) -> Dataset:
@@ -126,25 +126,29 @@ def _clock(options: LoadOptions) -> datetime | None:
     return None if now == "end-of-log" else options.wall_clock or datetime.now(UTC)
 
 
-def _nothing_new(lake: Lake) -> LoadReport:
-    manifest = lake.manifest()
-    first, last = lake.time_range()
+def _nothing_new(connection: duckdb.DuckDBPyConnection, lake: Lake) -> LoadReport:
+    """The report of a load whose very files and settings the lake has already."""
     added = dict.fromkeys(("events", "users", "items"), 0)
-    return LoadReport(manifest.name, added, 0, {}, first, last, manifest.user_id_type, manifest.item_id_type)
+    return _report(connection, lake, lake.manifest(), added, types={})
 
 
-def _report(connection: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, rows: dict[str, int]) -> LoadReport:
-    types = connection.execute(
-        f"SELECT {EVENT_TYPE}, count(*) FROM staged_events GROUP BY 1 ORDER BY 2 DESC, 1"
-    ).fetchall()
-    first, last = lake.time_range()
+def _staged_types(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rows = connection.execute(f"SELECT {EVENT_TYPE}, count(*) FROM {staged('events')} GROUP BY 1 ORDER BY 2 DESC, 1")
+    return dict(rows.fetchall())
+
+
+def _report(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, added: dict[str, int], types: dict[str, int]
+) -> LoadReport:
+    log = parquet(lake.paths("events"))
+    first, last = connection.execute(f"SELECT min({TIME}), max({TIME}) FROM {log}").fetchone()
     return LoadReport(
         name=manifest.name,
-        added=rows,
-        duplicates=sum(count for _, count in types) - rows["events"],
-        event_types=dict(types),
-        first=first,
-        last=last,
+        added=added,
+        duplicates=max(sum(types.values()) - added["events"], 0),
+        event_types=types,
+        first=first.astimezone(UTC),
+        last=last.astimezone(UTC),
         user_id_type=manifest.user_id_type,
         item_id_type=manifest.item_id_type,
     )

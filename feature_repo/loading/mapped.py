@@ -35,6 +35,7 @@ _KINDS = {"category": Kind.CATEGORY, "number": Kind.NUMBER, "text": Kind.TEXT}
 def read_mapping(connection: duckdb.DuckDBPyConnection, path: Path, base: Path) -> Dataset:
     """Describe the data set of a mapping file whose files lie under `base`."""
     mapping = load_mapping(path)
+    _check_formats(connection, path, mapping)
     sections = [section for section in (mapping.events, mapping.users, mapping.items) if section is not None]
     files = [file for section in sections for file in find_files(base, section)]
     tables = {"events": _events(connection, path, base, mapping)}
@@ -53,6 +54,28 @@ def read_mapping(connection: duckdb.DuckDBPyConnection, path: Path, base: Path) 
         item_attributes=_kinds(mapping.items.attributes) if mapping.items else {},
         id_types=mapping.id_type.model_dump(),
     )
+
+
+def _check_formats(connection: duckdb.DuckDBPyConnection, path: Path, mapping: Mapping) -> None:
+    import duckdb
+
+    forms = [("events.time", mapping.events.time)]
+    if mapping.users is not None:
+        forms.append(("users.time", mapping.users.time))
+    if mapping.items is not None:
+        forms += [("items.time", mapping.items.time), ("items.released", mapping.items.released)]
+    for key, form in forms:
+        if form.format is None:
+            continue
+        try:
+            connection.execute("SELECT try_strptime('', ?)", [form.format])
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"{path}, key {key}.format",
+                expected="a format such as %Y-%m-%d %H:%M:%S",
+                got=repr(form.format),
+                fix=str(error).splitlines()[0],
+            ) from error
 
 
 def _kinds(attributes: dict[str, Attribute]) -> dict[str, str]:

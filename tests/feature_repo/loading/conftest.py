@@ -16,28 +16,32 @@ from feature_repo.loading import LoadOptions, LoadReport, load_source
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
+@pytest.fixture(scope="session")
+def options() -> LoadOptions:
+    return LoadOptions(wall_clock=NOW)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "data")
 
 
 @pytest.fixture
-def load(lake: Lake) -> Callable[..., LoadReport]:
+def load(lake: Lake, options: LoadOptions) -> Callable[..., LoadReport]:
     """Load a source into the test's lake, on a wall clock that stands still."""
 
     def run(source: Path | str, **changes: object) -> LoadReport:
-        return load_source(str(source), lake, replace(LoadOptions(wall_clock=NOW), **changes))
+        return load_source(str(source), lake, replace(options, **changes))
 
     return run
 
 
 @pytest.fixture
-def rows(lake: Lake) -> Callable[[str], list[tuple]]:
+def rows(lake: Lake, options: LoadOptions) -> Callable[[str], list[tuple]]:
     """Run SQL over the lake's views `events`, `users`, `items` and return its rows."""
 
     def run(sql: str) -> list[tuple]:
-        config = LoadOptions().config
-        with lake.connect(config) as connection:
+        with lake.connect(options.config) as connection:
             return connection.execute(sql).fetchall()
 
     return run
@@ -69,11 +73,11 @@ def write(tmp_path: Path) -> Callable[[dict[str, str | bytes]], Path]:
 
 
 @pytest.fixture
-def query() -> Callable[[str], list[tuple]]:
+def query(options: LoadOptions) -> Callable[[str], list[tuple]]:
     """Run SQL on a connection of its own."""
 
     def run(sql: str) -> list[tuple]:
-        with new_connection(LoadOptions().config.engine) as connection:
+        with new_connection(options.config.engine) as connection:
             return connection.execute(sql).fetchall()
 
     return run

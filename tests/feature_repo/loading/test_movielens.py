@@ -27,8 +27,8 @@ ML_100K = {
 }
 LATEST = {
     "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.5,964982703\n1,2,0.5,964981247\n",
-    "movies.csv": 'movieId,title,genres\n1,"American President, The (1995)",Comedy|Drama\n2,Amélie,(no genres listed)\n',
-    "tags.csv": "userId,movieId,tag,timestamp\n1,1,funny,964982800\n1,2,\"a, b\",964982801\n",
+    "movies.csv": 'movieId,title,genres\n1,"President, The (1995)",Comedy|Drama\n2,Amélie,(no genres listed)\n',
+    "tags.csv": 'userId,movieId,tag,timestamp\n1,1,funny,964982800\n1,2,"a, b",964982801\n',
 }
 
 
@@ -76,7 +76,7 @@ def test_latest_with_tags(write, load, rows):
         (2, "tag", None, False),
     ]
     assert rows("SELECT title, categories, released_at FROM items ORDER BY item_id") == [
-        ("American President, The (1995)", ["Comedy", "Drama"], datetime(1995, 1, 1, tzinfo=UTC)),
+        ("President, The (1995)", ["Comedy", "Drama"], datetime(1995, 1, 1, tzinfo=UTC)),
         ("Amélie", [], None),
     ]
     assert rows("SELECT count(*) FROM users") == [(0,)]
@@ -105,16 +105,16 @@ def test_another_data_set_in_the_same_lake(write, load, digest):
 @pytest.mark.parametrize(
     ("files", "name", "content", "error", "message"),
     [
-        (ML_1M, "ratings.dat", "1::10::5::978300760\n1::20::3\n", DataError, r"ratings.dat, line 2: expected 4 columns"),
+        (ML_1M, "ratings.dat", "1::10::5::978300760\n1::20::3\n", DataError, r"dat, line 2: expected 4 columns"),
         (ML_1M, "users.dat", "1::F::1::10::48067::x\n", DataError, r"users.dat, line 1: expected 5 columns, got 6"),
-        (ML_1M, "ratings.dat", "1::x7::5::978300760\n", DataError, r'row 1, column "item_id": .* whole number, got \'x7'),
-        (ML_1M, "ratings.dat", "1::10::5::978300760\n::10::5::9\n", DataError, r'row 2, column "user_id": .* got null'),
+        (ML_1M, "ratings.dat", "1::x7::5::978300760\n", DataError, r'row 1, column "item_id": .* number, got \'x7'),
+        (ML_1M, "ratings.dat", "1::10::5::978300760\n::10::5::9\n", DataError, r'row 2, column "user_id".* got null'),
         (ML_1M, "ratings.dat", "1::10::5::yesterday\n", DataError, r'row 1, column "timestamp".* a time, got \'yest'),
         (ML_1M, "ratings.dat", "1::10::5::4000000000\n", FutureError, r"1970 to now .* got '4000000000'"),
         (ML_1M, "ratings.dat", "1::10::5::-5\n", DataError, r"1970 to now .* got '-5'"),
-        (ML_1M, "ratings.dat", "1::10::good::978300760\n", DataError, r'column "rating": expected a number, got \'good'),
+        (ML_1M, "ratings.dat", "1::10::good::978300760\n", DataError, r'"rating": expected a number, got \'good'),
         (ML_1M, "ratings.dat", "", DataError, r"ratings.dat: expected rows .* got none"),
-        (ML_1M, "movies.dat", "1::A (1999)::X\n1::B (1999)::X\n", DataError, r"item_id 1: .* title 'A \(1999\)' and 'B"),
+        (ML_1M, "movies.dat", "1::A (1999)::X\n1::B (1999)::X\n", DataError, r"item_id 1: .* title 'A \(19.*' and 'B"),
         (ML_1M, "users.dat", "1::F::1::1::4\n1::M::1::1::4\n", DataError, r"user_id 1: .* gender 'F' and 'M'"),
         (ML_1M, "users.dat", "1::F::young::1::4\n", DataError, r'column "age": expected a number, got \'young'),
         (ML_100K, "u.item", "242|Kolya (1996)|24-Jan-1997||x|0|0\n", DataError, r"u.item, line 1: expected 8 columns"),
