@@ -1,0 +1,270 @@
+"""The SQLite file under the packed online store: a catalogue of views, one table of (key, record) per view.
+
+Write-ahead logging lets any number of readers see the last commit beside one writer. A write is one transaction of a
+few statements: SQLite itself cuts keys and records out of two buffers, no Python object per row is made.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from feature_repo.stores.packed import Blobs, Layout
+from feature_repo.stores.packed_keys import Key, KeyCodec
+
+BUSY_SECONDS: Final = 60
+BATCH_ROWS: Final = 65_536
+_DIGITS: Final = 20
+_PLACEHOLDERS: Final = 64
+_MOST_PLACEHOLDERS: Final = 16_384
+_CATALOGUE: Final = """
+CREATE TABLE IF NOT EXISTS views (
+    number INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    keys TEXT NOT NULL,
+    layout INTEGER NOT NULL,
+    changes INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (project, name)
+);
+CREATE TABLE IF NOT EXISTS layouts (id INTEGER PRIMARY KEY, fields TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class ViewTable:
+    """A view in the catalogue: its table's number, key codec, newest layout and count of write transactions."""
+
+    number: int
+    keys: KeyCodec
+    layout: int
+    changes: int
+
+    @property
+    def table(self) -> str:
+        return f"view_{self.number}"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What one snapshot of the file holds: views by (project, name), layouts by id."""
+
+    views: dict[tuple[str, str], ViewTable]
+    layouts: dict[int, Layout]
+
+
+class PackedDatabase:
+    """One file; every thread reads through a connection of its own, one connection per process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._readers = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self._layouts: dict[int, Layout] = {}
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            # A connection must not cross a fork; the parent keeps the old ones.
+            self._pid = os.getpid()
+            self._reset()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute(f"PRAGMA mmap_size = {1 << 32}")
+        self._opened.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every connection of this process."""
+        for connection in self._opened:
+            connection.close()
+        self._reset()
+
+    def remove(self) -> None:
+        """Delete the file with all that it holds."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Read one consistent state: nothing that commits meanwhile is seen."""
+        state = self._readers
+        if self._pid != os.getpid() or not hasattr(state, "connection"):
+            connection = self._connect()
+            state = self._readers
+            state.connection, state.version, state.catalogue = connection, None, None
+        connection = state.connection
+        connection.execute("BEGIN")
+        try:
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != state.version:
+                state.catalogue, state.version = self._read_catalogue(connection), version
+            yield Snapshot(connection, state.catalogue)
+        finally:
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writer]:
+        """Write all or nothing; waits for another process's writer up to a minute."""
+        with self._lock:
+            if self._pid != os.getpid() or self._writer is None:
+                self._writer = _prepared(self._connect())
+            connection = self._writer
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Writer(connection, self._read_catalogue(connection))
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _read_catalogue(self, connection: sqlite3.Connection) -> Catalogue:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'layouts'").fetchone():
+            return Catalogue({}, {})
+        views = {
+            (project, name): ViewTable(number, KeyCodec.from_text(keys), layout, changes)
+            for number, project, name, keys, layout, changes in connection.execute(
+                "SELECT number, project, name, keys, layout, changes FROM views"
+            )
+        }
+        for number, fields in connection.execute("SELECT id, fields FROM layouts"):
+            if number not in self._layouts:
+                self._layouts[number] = Layout.from_text(fields)
+        return Catalogue(views, self._layouts)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A consistent state of the file, open for reading."""
+
+    connection: sqlite3.Connection
+    catalogue: Catalogue
+
+    def records(self, view: ViewTable, keys: Sequence[Key]) -> dict[Key, bytes]:
+        """Return the records of distinct keys; a key without one is absent."""
+        found: dict[Key, bytes] = {}
+        for start in range(0, len(keys), _MOST_PLACEHOLDERS):
+            part = list(keys[start : start + _MOST_PLACEHOLDERS])
+            # Few distinct statements, so that SQLite's compiled ones are reused; a padding null matches nothing.
+            room = -len(part) % _PLACEHOLDERS
+            marks = ",".join("?" * (len(part) + room))
+            sql = f"SELECT key, record FROM {view.table} WHERE key IN ({marks})"
+            found.update(self.connection.execute(sql, part + [None] * room).fetchall())
+        return found
+
+
+@dataclass(frozen=True)
+class Writer:
+    """An open write transaction."""
+
+    connection: sqlite3.Connection
+    catalogue: Catalogue
+
+    def declare(self, project: str, name: str, keys: KeyCodec, layout: Layout) -> ViewTable:
+        """Return the view's table as it is to be written; a view whose join keys changed starts empty."""
+        view = self.catalogue.views.get((project, name))
+        if layout.id not in self.catalogue.layouts:
+            self.connection.execute("INSERT OR IGNORE INTO layouts VALUES (?, ?)", (layout.id, layout.text))
+        if view is not None and view.keys != keys:
+            self.drop(project, name)
+            view = None
+        if view is None:
+            number = self.connection.execute(
+                "INSERT INTO views (project, name, keys, layout) VALUES (?, ?, ?, ?)",
+                (project, name, keys.text, layout.id),
+            ).lastrowid
+            view = ViewTable(number, keys, layout.id, 0)
+            self.connection.execute(f"CREATE TABLE {view.table} (key PRIMARY KEY, record BLOB) WITHOUT ROWID")
+        self.connection.execute(
+            "UPDATE views SET layout = ?, changes = changes + 1 WHERE number = ?", (layout.id, view.number)
+        )
+        return view
+
+    def drop(self, project: str, name: str) -> None:
+        """Forget a view and its records."""
+        view = self.catalogue.views.pop((project, name), None)
+        if view is not None:
+            self.connection.execute(f"DROP TABLE {view.table}")
+            self.connection.execute("DELETE FROM views WHERE number = ?", (view.number,))
+
+    def upsert(self, view: ViewTable, keys: np.ndarray | Blobs, records: Blobs) -> None:
+        """Write one record per key, at most BATCH_ROWS; much faster where keys come in order.
+
+        An older record never replaces a newer one; an equally old one does.
+        """
+        key_sql, key_parameters = _cut("key", keys)
+        record_sql, record_parameters = _cut("record", records)
+        self.connection.execute(
+            f"""
+            INSERT INTO {view.table} SELECT {key_sql}, {record_sql} FROM temp.row WHERE n < :rows
+            ON CONFLICT (key) DO UPDATE SET record = excluded.record
+            WHERE substr(excluded.record, 1, 16) >= substr({view.table}.record, 1, 16)
+            """,
+            {"rows": len(records), **key_parameters, **record_parameters},
+        )
+
+    def newest(self, view: ViewTable) -> bytes:
+        """Return the newest event time in a view, as a record stores it."""
+        sql = f"SELECT max(substr(record, 1, 8)) FROM {view.table}"
+        return self.connection.execute(sql).fetchone()[0] or bytes(8)
+
+    def clear(self, view: ViewTable) -> None:
+        """Remove every record of a view."""
+        self.connection.execute(f"DELETE FROM {view.table}")
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make the catalogue where the file is new, and the row numbers by which a batch is cut."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _CATALOGUE.split(";"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE TEMP TABLE row (n INTEGER PRIMARY KEY)")
+    connection.execute(
+        "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n + 1 < ?) "
+        "INSERT INTO temp.row SELECT n FROM r",
+        (BATCH_ROWS,),
+    )
+    return connection
+
+
+def _cut(name: str, values: np.ndarray | Blobs) -> tuple[str, dict[str, object]]:
+    """Return an SQL expression for value n of a buffer, and the parameters that it names."""
+    if isinstance(values, np.ndarray):
+        text = np.ascontiguousarray(values.astype(f"S{_DIGITS}"))
+        cut = f"CAST(substr(:{name}, n * {_DIGITS} + 1, {_DIGITS}) AS INTEGER)"
+        return cut, {name: memoryview(text).cast("B")}
+    data = memoryview(values.data)
+    widths = np.diff(values.offsets)
+    if len(widths) and (widths == widths[0]).all():
+        first, width = int(values.offsets[0]), int(widths[0])
+        cut = f"substr(:{name}, n * :{name}_width + 1, :{name}_width)"
+        return cut, {name: data[first : first + width * len(widths)], f"{name}_width": width}
+    ends = values.offsets.astype(f"S{_DIGITS}")
+    place = f"CAST(substr(:{name}_ends, n * {_DIGITS} + %d, {_DIGITS}) AS INTEGER)"
+    start, end = place % 1, place % (_DIGITS + 1)
+    return f"substr(:{name}, {start} + 1, {end} - {start})", {
+        name: data,
+        f"{name}_ends": memoryview(np.ascontiguousarray(ends)).cast("B"),
+    }

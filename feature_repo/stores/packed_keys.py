@@ -1,0 +1,138 @@
+"""Entity keys of the packed store: one integer, or bytes whose order keeps the pairs of one user side by side.
+
+A single integer key is stored as the integer, a single string as its bytes. A composite key is the concatenation of
+its parts in the view's own order: an integer as eight big-endian bytes shifted by 2**63, a string as its length in
+four bytes and then itself, so that no two keys ever share their bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.stores.packed import SHIFT, Blobs, conform
+
+if TYPE_CHECKING:
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
+
+INTEGER: Final = "integer"
+STRING: Final = "string"
+BYTES: Final = "bytes"
+_ARROW: Final = {INTEGER: pa.int64(), STRING: pa.string(), BYTES: pa.binary()}
+_PROTO_FIELDS: Final = {
+    INTEGER: frozenset({"int64_val", "int32_val", "unix_timestamp_val"}),
+    STRING: frozenset({"string_val"}),
+    BYTES: frozenset({"bytes_val"}),
+}
+_SECONDS: Final = pa.timestamp("s", tz="UTC")
+
+Key = int | bytes
+
+
+@dataclass(frozen=True)
+class KeyCodec:
+    """The join keys of a view, in order, with their kinds: integer, string or bytes.
+
+    Without join keys the key is Feast's own serialised entity key, whatever it holds.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.parts)
+
+    @classmethod
+    def from_text(cls, text: str) -> KeyCodec:
+        return cls(tuple((name, kind) for name, kind in json.loads(text)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.parts)
+
+    def arrays(self, columns: Mapping[str, pa.Array], where: str) -> list[pa.Array]:
+        """Bring the key columns to their stored types; raises DataError where a value does not fit."""
+        return [_stored(columns[name], kind, f"{where}, entity {name}") for name, kind in self.parts]
+
+    def encode(self, arrays: Sequence[pa.Array]) -> np.ndarray | Blobs:
+        """Encode key columns without nulls: int64 for a single integer key, bytes for any other."""
+        if len(arrays) == 1:
+            only = arrays[0]
+            return only.to_numpy(zero_copy_only=False) if only.type == pa.int64() else Blobs.of(only)
+        if all(array.type == pa.int64() for array in arrays):
+            # Stacking turns big-endian numbers into native ones.
+            return Blobs.of_rows(np.stack([_shifted(array) for array in arrays], axis=1).astype(">u8"))
+        pieces = [piece for array in arrays for piece in _pieces(array)]
+        return Blobs.of(pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary())))
+
+    def to_list(self, arrays: Sequence[pa.Array]) -> list[Key | None]:
+        """Encode key columns for a look-up; a row with a null in it has no key."""
+        if not any(array.null_count for array in arrays):
+            encoded = self.encode(arrays)
+            return encoded.tolist() if isinstance(encoded, np.ndarray) else encoded.to_list()
+        table = pa.table(list(arrays), names=[str(i) for i in range(len(arrays))])
+        whole = np.logical_and.reduce([a.is_valid().to_numpy(zero_copy_only=False) for a in arrays])
+        known = table.filter(pa.array(whole)).combine_chunks()
+        keys = np.full(len(whole), None, object)
+        keys[whole] = self.to_list([_one_chunk(column) for column in known.columns])
+        return keys.tolist()
+
+    def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
+        """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""
+        from feast.infra.key_encoding_utils import serialize_entity_key
+
+        if not self.parts:
+            return [serialize_entity_key(key, entity_key_serialization_version=serialization) for key in keys]
+        return [self._from_proto(key) for key in keys]
+
+    def _from_proto(self, key: EntityKeyProto) -> Key | None:
+        values = dict(zip(key.join_keys, key.entity_values, strict=True))
+        pieces: list[Key] = []
+        for name, kind in self.parts:
+            value = values.get(name)
+            which = value.WhichOneof("val") if value is not None else None
+            if which not in _PROTO_FIELDS[kind]:
+                return None
+            part = getattr(value, which)
+            pieces.append(part.encode() if kind == STRING else part)
+        if len(pieces) == 1:
+            return pieces[0]
+        return b"".join(_piece(piece) for piece in pieces)
+
+
+def _piece(part: Key) -> bytes:
+    if isinstance(part, int):
+        return (part + SHIFT).to_bytes(8, "big")
+    return len(part).to_bytes(4, "big") + part
+
+
+def _stored(column: pa.Array, kind: str, where: str) -> pa.Array:
+    if pa.types.is_timestamp(column.type) and kind == INTEGER:
+        # Feast's own entity keys count seconds.
+        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(_SECONDS, safe=False)
+        return column.view(pa.int64())
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), _ARROW[kind])
+    return conform(column, _ARROW[kind], where)
+
+
+def _shifted(array: pa.Array) -> np.ndarray:
+    values = array.to_numpy(zero_copy_only=False)
+    return (values.view(np.uint64) ^ np.uint64(SHIFT)).astype(">u8")
+
+
+def _pieces(array: pa.Array) -> list[pa.Array]:
+    if array.type == pa.int64():
+        return [Blobs.of_rows(_shifted(array)).to_arrow()]
+    lengths = pc.binary_length(array).to_numpy(zero_copy_only=False).astype(">u4")
+    return [Blobs.of_rows(lengths).to_arrow(), array.cast(pa.large_binary())]
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,0 +1,207 @@
+"""A small world with every packed type, on the packed store and on Feast's own SQLite store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+    from feast.repo_config import RepoConfig
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+PACKED = "feature_repo.stores.online.PackedSqliteOnlineStore"
+ENGINE = "feature_repo.stores.engine.ArrowComputeEngine"
+TIME = pa.timestamp("us", "UTC")
+ITEMS = ["i0", "i1", "é\0☃", "", "i'; DROP TABLE views; --", "i5", "i6", "i7"]
+
+
+@pytest.fixture
+def packed_config(tmp_path: Path) -> Callable[..., RepoConfig]:
+    """Build a RepoConfig with the packed store in `tmp_path`; keywords are its settings."""
+    from feast.repo_config import RepoConfig
+
+    def build(**settings: Any) -> RepoConfig:
+        online = {"type": PACKED, "path": "online.db", "clock": NOW.isoformat(), **settings}
+        return RepoConfig(
+            project="test",
+            provider="local",
+            registry=str(tmp_path / "registry.db"),
+            repo_path=tmp_path,
+            online_store=online,
+            offline_store={"type": "duckdb"},
+            batch_engine={"type": ENGINE},
+            entity_key_serialization_version=3,
+        )
+
+    return build
+
+
+@dataclass(frozen=True)
+class World:
+    """Definitions and source tables: users (int64), items (string), pairs (both keys), one on-demand view."""
+
+    objects: list[Any]
+    tables: dict[str, pa.Table]
+
+    def view(self, name: str) -> FeatureView:
+        return next(thing for thing in self.objects if thing.name == name)
+
+
+def _times(rng: np.random.Generator, rows: int) -> pa.Array:
+    seconds = int(NOW.timestamp()) - rng.integers(0, 20 * 86_400, rows)
+    return pa.array(seconds * 1_000_000, pa.int64()).cast(TIME)
+
+
+def _with_nulls(rng: np.random.Generator, values: list[Any], kind: pa.DataType) -> pa.Array:
+    missing = rng.random(len(values)) < 0.25
+    return pa.array([None if m else v for v, m in zip(values, missing, strict=True)], kind)
+
+
+def _tables() -> dict[str, pa.Table]:
+    rng = np.random.default_rng(7)
+    users, items = 6, len(ITEMS)
+    pairs = [(user, item) for user in range(users) for item in range(0, items, 2)]
+    big = [2**53 + 1, -(2**62) - 1, 0, 7, 2**53 + 3, 1]
+    lists = [[float(i), i / 4] * (i % 3) for i in range(users)]
+
+    def clocks(rows: int) -> dict[str, pa.Array]:
+        times = _times(rng, rows)
+        return {"event_timestamp": times, "created_timestamp": times}
+
+    return {
+        "users": pa.table(
+            {
+                "user_id": pa.array(range(users), pa.int64()),
+                "age": _with_nulls(rng, [20 + i for i in range(users)], pa.int32()),
+                "big": _with_nulls(rng, big, pa.int64()),
+                "vector": _with_nulls(rng, lists, pa.list_(pa.float32())),
+                "joined": _with_nulls(rng, [NOW - timedelta(days=i) for i in range(users)], TIME),
+                **clocks(users),
+            }
+        ),
+        "items": pa.table(
+            {
+                "item_id": pa.array(ITEMS),
+                "price": _with_nulls(rng, [float(i) / 3 for i in range(items)], pa.float32()),
+                "popularity": _with_nulls(rng, [float(i) ** 2 for i in range(items)], pa.float64()),
+                "fresh": _with_nulls(rng, [i % 2 == 0 for i in range(items)], pa.bool_()),
+                "title": _with_nulls(rng, [f"title {item}" for item in ITEMS], pa.string()),
+                "cover": _with_nulls(rng, [bytes([i, 0, 255]) for i in range(items)], pa.binary()),
+                "tags": _with_nulls(rng, [["a", "", f"t{i}"][: i % 4] for i in range(items)], pa.list_(pa.string())),
+                **clocks(items),
+            }
+        ),
+        "pairs": pa.table(
+            {
+                "user_id": pa.array([user for user, _ in pairs], pa.int64()),
+                "item_id": pa.array([ITEMS[item] for _, item in pairs]),
+                "score": _with_nulls(rng, rng.random(len(pairs)).tolist(), pa.float64()),
+                "seen": _with_nulls(rng, rng.integers(0, 9, len(pairs)).tolist(), pa.int64()),
+                **clocks(len(pairs)),
+            }
+        ),
+    }
+
+
+def _objects(folder: Path, tables: dict[str, pa.Table]) -> list[Any]:
+    from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
+    from feast.on_demand_feature_view import OnDemandFeatureView
+    from feast.transformation.pandas_transformation import PandasTransformation
+    from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
+
+    def source(name: str) -> FileSource:
+        path = folder / f"{name}.parquet"
+        pq.write_table(tables[name], path)
+        return FileSource(
+            name=name,
+            path=str(path),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        )
+
+    def view(name: str, entities: list[Entity], ttl: int, **schema: Any) -> FeatureView:
+        fields = [Field(name=field, dtype=dtype) for field, dtype in schema.items()]
+        pushed = PushSource(name=f"{name}_push", batch_source=source(name))
+        return FeatureView(name=name, entities=entities, ttl=timedelta(days=ttl), schema=fields, source=pushed)
+
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
+    item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
+    users = view("users", [user], 0, user_id=Int64, age=Int32, big=Int64, vector=Array(Float32), joined=UnixTimestamp)
+    items = view(
+        "items",
+        [item],
+        10,
+        item_id=String,
+        price=Float32,
+        popularity=Float64,
+        fresh=Bool,
+        title=String,
+        cover=Bytes,
+        tags=Array(String),
+    )
+    pairs = view("pairs", [user, item], 0, user_id=Int64, item_id=String, score=Float64, seen=Int64)
+    request = RequestSource(name="request", schema=[Field(name="boost", dtype=Float64)])
+    text = (
+        "def boosted(df):\n    return df[['score']].fillna(0).add(df['boost'], axis=0).set_axis(['boosted'], axis=1)\n"
+    )
+    scope: dict[str, Any] = {}
+    exec(text, scope)
+    on_demand = OnDemandFeatureView(
+        name="boosts",
+        sources=[pairs, request],
+        schema=[Field(name="boosted", dtype=Float64)],
+        feature_transformation=PandasTransformation(scope["boosted"], text),
+        mode="pandas",
+    )
+    plain = FeatureService(name="plain", features=[users, items, pairs])
+    boosted = FeatureService(name="with_boosts", features=[pairs, items, on_demand])
+    return [user, item, users, items, pairs, on_demand, plain, boosted]
+
+
+@pytest.fixture(scope="session")
+def packed_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    tables = _tables()
+    return World(_objects(tmp_path_factory.mktemp("sources"), tables), tables)
+
+
+def _store(folder: Path, world: World, online: dict[str, Any], engine: str) -> FeatureStore:
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+    config = RepoConfig(
+        project="test",
+        provider="local",
+        registry=str(folder / "registry.db"),
+        repo_path=folder,
+        online_store=online,
+        offline_store={"type": "duckdb"},
+        batch_engine={"type": engine},
+        entity_key_serialization_version=3,
+        materialization={"pull_latest_features": True},
+    )
+    store = FeatureStore(config=config)
+    store.apply(world.objects)
+    store.materialize(NOW - timedelta(days=40), NOW)
+    return store
+
+
+@pytest.fixture(scope="session")
+def packed_store(packed_world: World, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The world, materialised by our engine into the packed store; its clock stands at NOW. Read only."""
+    online = {"type": PACKED, "path": "online.db", "clock": NOW.isoformat()}
+    return _store(tmp_path_factory.mktemp("packed"), packed_world, online, ENGINE)
+
+
+@pytest.fixture(scope="session")
+def stock_store(packed_world: World, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The same world on Feast's own store and engine. Read only."""
+    return _store(tmp_path_factory.mktemp("stock"), packed_world, {"type": "sqlite", "path": "online.db"}, "local")
