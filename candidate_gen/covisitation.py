@@ -13,7 +13,7 @@ from candidate_gen.neighbours import history_rows, history_scores
 from candidate_gen.similarity import keep_top, row_blocks, stack
 from candidate_gen.source import CandidateSource
 
-_BLOCK_PAIRS = 4_000_000
+BLOCK_PAIRS = 4_000_000
 
 
 class Covisitation(CandidateSource):
@@ -65,56 +65,62 @@ class Covisitation(CandidateSource):
 
     def _similarity(self, sequences: _Sequences, items: int) -> sparse.csr_array:
         """Count and cut in blocks of first items, so that only one block of pairs is held at a time."""
-        mass = np.bincount(sequences.item, sequences.weight * sequences.fading, minlength=items)
+        mass = np.bincount(sequences.item, sequences.faded, minlength=items)
         scale = np.power(mass, -self.popularity_exponent, where=mass > 0, out=np.zeros(items))
         by_item = np.argsort(sequences.item, kind="stable")
         bounds = np.searchsorted(sequences.item[by_item], np.arange(items + 1))
-        steps = np.arange(1, self.window + 1)
-        offsets = steps if self.directional else np.concatenate([-steps[::-1], steps])
+        most = np.diff(bounds) * self.window * (1 if self.directional else 2)
         parts = []
-        for start, stop in row_blocks(np.diff(bounds) * len(offsets), _BLOCK_PAIRS):
-            here, there, count = self._pairs(sequences, by_item[bounds[start] : bounds[stop]], offsets)
-            first, second = sequences.item[here], sequences.item[there]
-            entries = (count * scale[first] * scale[second], (first - start, second))
-            parts.append(keep_top(sparse.coo_array(entries, shape=(stop - start, items)).tocsr(), self.top_k))
+        for start, stop in row_blocks(most, BLOCK_PAIRS):
+            places = by_item[bounds[start] : bounds[stop]]
+            first, second, count = self._pairs(sequences, places, ahead=True)
+            if not self.directional:
+                pairs = zip((first, second, count), self._pairs(sequences, places, ahead=False), strict=True)
+                first, second, count = (np.concatenate(pair) for pair in pairs)
+            count *= scale[first] * scale[second]
+            counts = sparse.coo_array((count, (first - start, second)), shape=(stop - start, items))
+            parts.append(keep_top(counts.tocsr(), self.top_k))
         return stack(parts, items)
 
     def _pairs(
-        self, sequences: _Sequences, places: np.ndarray, offsets: np.ndarray
+        self, sequences: _Sequences, places: np.ndarray, *, ahead: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (place, other place, count) of the pairs that begin at the given places."""
-        size = len(sequences.item)
-        others = places[:, None] + offsets
-        row, column = np.nonzero((others >= 0) & (others < size))
-        here, there = places[row], others[row, column]
-        linked = (sequences.user[here] == sequences.user[there]) & (sequences.item[here] != sequences.item[there])
+        """Return (item, other item, count) of the pairs of the given places with those ahead of or behind them."""
+        room = np.minimum(sequences.ahead[places] if ahead else sequences.behind[places], self.window)
+        here = np.repeat(places, room)
+        step = np.arange(1, len(here) + 1) - np.repeat(np.cumsum(room) - room, room)
+        there = here + step if ahead else here - step
+        earlier, later = (here, there) if ahead else (there, here)
+        first, second = sequences.item[here], sequences.item[there]
+        count = sequences.weight[earlier] * sequences.faded[later]
+        count *= np.power(self.position_decay, np.arange(self.window))[step - 1]
+        count[first == second] = 0
         if self.max_gap_days is not None:
-            linked &= np.abs(sequences.time[here] - sequences.time[there]) <= self.max_gap_days * DAY
-        here, there = here[linked], there[linked]
-        count = np.power(self.position_decay, np.abs(here - there) - 1)
-        count *= sequences.weight[here] * sequences.weight[there] * sequences.fading[np.maximum(here, there)]
-        return here, there, count
+            count[sequences.time[later] - sequences.time[earlier] > self.max_gap_days * DAY] = 0
+        return first, second, count
 
 
 @dataclass(frozen=True)
 class _Sequences:
-    """Target events, user by user, in order of time (at one time: of item)."""
+    """Target events, user by user, in order of time (at one time: of item).
 
-    user: np.ndarray
+    `faded`: the label weight times the event's decay. `behind`, `ahead`: the user's events on either side.
+    """
+
     item: np.ndarray
     time: np.ndarray
     weight: np.ndarray
-    fading: np.ndarray
+    faded: np.ndarray
+    behind: np.ndarray
+    ahead: np.ndarray
 
     @classmethod
     def of(cls, interactions: Interactions, half_life_days: float | None) -> _Sequences:
         targets = np.flatnonzero(interactions.weight > 0)
         order = targets[np.argsort(interactions.user[targets], kind="stable")]
-        fading = np.ones(len(order)) if half_life_days is None else interactions.fading(half_life_days)[order]
-        return cls(
-            interactions.user[order],
-            interactions.item[order],
-            interactions.time[order],
-            interactions.weight[order],
-            fading,
-        )
+        user, weight = interactions.user[order], interactions.weight[order]
+        faded = weight if half_life_days is None else weight * interactions.fading(half_life_days)[order]
+        bounds = np.searchsorted(user, np.arange(interactions.shape[0] + 1))
+        place = np.arange(len(user))
+        behind, ahead = place - bounds[user], bounds[user + 1] - 1 - place
+        return cls(interactions.item[order], interactions.time[order], weight, faded, behind, ahead)

@@ -43,7 +43,7 @@ def slow_similarity(log: Interactions, source: Covisitation) -> np.ndarray:
     ],
 )
 def test_equals_the_slow_version(random_log, monkeypatch, directional, options):
-    monkeypatch.setattr(covisitation, "_BLOCK_PAIRS", 37)
+    monkeypatch.setattr(covisitation, "BLOCK_PAIRS", 37)
     log = random_log(5)
     source = Covisitation(directional, history=4, history_decay=0.7, **options).fit(log)
     similarity = slow_similarity(log, source)
