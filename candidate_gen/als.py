@@ -40,6 +40,8 @@ class ALS(CandidateSource):
         from threadpoolctl import threadpool_limits
 
         matrix = interactions.decayed(self.half_life_days)
+        # Ids without a liked pair stay out: the random start must not depend on who else is known by attributes.
+        users, items = (np.flatnonzero(matrix.count_nonzero(axis=axis)) for axis in (1, 0))
         # BLAS threads would compete with implicit's own and sum in another order.
         with threadpool_limits(1, user_api="blas"):
             model = AlternatingLeastSquares(
@@ -50,9 +52,9 @@ class ALS(CandidateSource):
                 num_threads=self.threads,
                 random_state=self.seed,
             )
-            model.fit(sparse.csr_matrix(matrix), show_progress=False)
-        self.user_factors_ = _known(model.user_factors, matrix.count_nonzero(axis=1))
-        self.item_factors_ = _known(model.item_factors, matrix.count_nonzero(axis=0))
+            model.fit(sparse.csr_matrix(matrix[users][:, items]), show_progress=False)
+        self.user_factors_ = _spread(model.user_factors, users, matrix.shape[0])
+        self.item_factors_ = _spread(model.item_factors, items, matrix.shape[1])
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
         from threadpoolctl import threadpool_limits
@@ -63,5 +65,8 @@ class ALS(CandidateSource):
             return vectors @ self.item_factors_.T
 
 
-def _known(factors: np.ndarray, interactions: np.ndarray) -> np.ndarray:
-    return np.where((interactions > 0)[:, None], factors, np.float32(np.nan))
+def _spread(factors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return `factors` at their `rows` of `count`, NaN elsewhere."""
+    spread = np.full((count, factors.shape[1]), np.nan, np.float32)
+    spread[rows] = factors
+    return spread

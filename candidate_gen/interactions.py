@@ -25,10 +25,10 @@ DAY = 86_400_000_000  # microseconds
 class Interactions:
     """Events before `as_of`, ascending in time, as codes into sorted own ids.
 
-    `user_ids`: distinct ids of users with an event, ascending. `item_ids`: distinct ids of items with an event or an
-    `items` row known by then, ascending. `user`, `item`: int32 codes, -1 never occurs. `time`: int64 microseconds since
-    1970 UTC. `weight`: float64, the label weight, 0 where the event is no target. `consuming`: bool.
-    `users`, `items`: attribute tables, one row per code in code order (nulls where nothing is known).
+    `user_ids`, `item_ids`: distinct ids with an event, or with a row in `users` or `items` known by then, ascending.
+    `user`, `item`: int32 codes, -1 never occurs. `time`: int64 microseconds since 1970 UTC. `weight`: float64, the label
+    weight, 0 where the event is no target. `consuming`: bool. `users`, `items`: attribute tables, one row per code in
+    code order (nulls where nothing is known).
     """
 
     as_of: datetime
@@ -47,7 +47,7 @@ class Interactions:
         return len(self.user_ids), len(self.item_ids)
 
     def encode_users(self, ids: pa.Array) -> np.ndarray:
-        """Return int32 codes of own user ids, -1 for users without an event before the cut."""
+        """Return int32 codes of own user ids, -1 for users unknown at the cut."""
         return encode(ids, self.user_ids)
 
     def encode_items(self, ids: pa.Array) -> np.ndarray:
@@ -108,9 +108,7 @@ def read_interactions(connection: duckdb.DuckDBPyConnection, as_of: datetime) ->
         params=[as_of],
     ).to_arrow_table()
     users, items = (_attributes(connection, table, key, as_of) for table, key in (("users", USER), ("items", ITEM)))
-    user_ids = _distinct(log[USER])
-    item_type = log[ITEM].type
-    item_ids = _distinct(pa.chunked_array([*log[ITEM].chunks, *items[ITEM].cast(item_type).chunks], item_type))
+    user_ids, item_ids = _distinct(log[USER], users[USER]), _distinct(log[ITEM], items[ITEM])
     return Interactions(
         as_of=as_of,
         user_ids=user_ids,
@@ -134,8 +132,8 @@ def _attributes(connection: duckdb.DuckDBPyConnection, table: str, key: str, as_
     ).to_arrow_table()
 
 
-def _distinct(ids: pa.ChunkedArray) -> pa.Array:
-    values = pc.unique(ids)
+def _distinct(ids: pa.ChunkedArray, more: pa.ChunkedArray) -> pa.Array:
+    values = pc.unique(pa.chunked_array([*ids.chunks, *more.cast(ids.type).chunks], ids.type))
     return values.take(pc.sort_indices(values))
 
 

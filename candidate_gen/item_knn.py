@@ -72,16 +72,20 @@ class BM25ItemKNN(ItemKNN):
         self.b = b
 
     def _weighted(self, matrix: sparse.csr_array) -> sparse.csr_array:
-        fame = np.asarray(matrix.sum(axis=0)).ravel()
-        norm = (1.0 - self.b) + self.b * fame / fame.mean()
+        fame = _fame(matrix)
+        norm = (1.0 - self.b) + self.b * fame / fame[fame > 0].mean() if fame.any() else fame
         weighted = matrix.copy()
         weighted.data = weighted.data * (self.k1 + 1.0) / (self.k1 * norm[weighted.indices] + weighted.data)
         return _scale_rows(weighted, inverse_frequency(matrix))
 
 
 def inverse_frequency(matrix: sparse.csr_array) -> np.ndarray:
-    """Return log(items / (1 + liked items)) per user."""
-    return np.log(float(matrix.shape[1])) - np.log1p(np.diff(matrix.indptr))
+    """Return log(items that anyone liked / (1 + items that the user liked)) per user."""
+    return np.log(max(np.count_nonzero(_fame(matrix)), 1)) - np.log1p(np.diff(matrix.indptr))
+
+
+def _fame(matrix: sparse.csr_array) -> np.ndarray:
+    return np.bincount(matrix.indices, matrix.data, minlength=matrix.shape[1])
 
 
 def unit_columns(matrix: sparse.csr_array) -> sparse.csr_array:

@@ -108,7 +108,6 @@ def judge(stage: Stage, relevant: Relevant, end: datetime, *, progress: Progress
         tally.add(pairs, done)
         done += pairs.users
         progress("judge", done, len(codes))
-    history = np.where(codes >= 0, stage.interactions.events_per_user[codes], 0)
     recall_of = _Recall(tally)
     return StageReport(
         cut=stage.interactions.as_of,
@@ -119,7 +118,7 @@ def judge(stage: Stage, relevant: Relevant, end: datetime, *, progress: Progress
         union=recall_of.union(-1, tally.warm),
         union_at={name: recall_of.union(place, tally.warm) for place, name in enumerate(UNION_NAMES)},
         history={
-            name: recall_of.history(list(stage.sources), (history >= low) & (history <= high))
+            name: recall_of.history(list(stage.sources), (tally.history >= low) & (tally.history <= high))
             for name, (low, high) in HISTORY.items()
         },
     )

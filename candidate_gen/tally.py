@@ -18,18 +18,21 @@ K: Final = 10
 class Tally:
     """Counts over all users, and for what describes the lists themselves over users with an event before the cut.
 
-    `found`: int64 (sources, depths + 1, users), hits within each of DEPTHS and the configured depth (last).
-    `gain`: float64 (sources, users), discounted gain of the first ten. `size`, `held`: int64 (UNION_DEPTHS + 1, users),
-    candidates and hits of the union at the same depth for all, and at the configured ones (last).
-    `both`: int64 (sources, sources), pairs that two sources propose. `alone`: hits of one source only. `new`: proposals
-    without an event. `covered`: bool (sources, items).
+    `history`: int64 (users,), events before the cut. `found`: int64 (sources, depths + 1, users), hits within each of
+    DEPTHS and the configured depth (last). `gain`: float64 (sources, users), discounted gain of the first ten.
+    `size`, `held`: int64 (UNION_DEPTHS + 1, users), candidates and hits of the union at the same depth for all, and at
+    the configured ones (last). `both`: int64 (sources, sources), pairs that two sources propose. `alone`: hits of one
+    source only. `new`: proposals without an event. `covered`: bool (sources, items).
     """
 
     def __init__(self, depths: dict[str, int], relevant: Relevant, interactions: Interactions) -> None:
         users, sources = len(relevant.users), len(depths)
+        codes = interactions.encode_users(relevant.users)
+        known = np.append(interactions.events_per_user, 0)  # code -1 takes the last place
         self.depths = np.array(list(depths.values()))
         self.relevant = relevant
-        self.warm = interactions.encode_users(relevant.users) >= 0
+        self.history = known[codes]
+        self.warm = self.history > 0
         self.old = np.bincount(interactions.item, minlength=interactions.shape[1]) > 0
         self.found = np.zeros((sources, len(DEPTHS) + 1, users), np.int64)
         self.gain = np.zeros((sources, users))

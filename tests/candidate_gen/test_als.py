@@ -31,9 +31,11 @@ def test_factors_equal_implicit_run_directly(random_log):
     peer = AlternatingLeastSquares(
         factors=3, regularization=0.1, alpha=2.0, iterations=4, random_state=5, num_threads=1
     )
-    peer.fit(sparse.csr_matrix(log.positives), show_progress=False)
     known = ~np.isnan(source.user_factors_[:, 0])
-    np.testing.assert_allclose(source.user_factors_[known], peer.user_factors[known], rtol=1e-5)
+    liked = ~np.isnan(source.item_factors_[:, 0])
+    peer.fit(sparse.csr_matrix(log.positives[known][:, liked]), show_progress=False)
+    np.testing.assert_allclose(source.user_factors_[known], peer.user_factors, rtol=1e-5)
+    np.testing.assert_allclose(source.item_factors_[liked], peer.item_factors, rtol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -43,3 +45,10 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(random_log,
     assert first.user_factors_.tobytes() == again.user_factors_.tobytes()
     assert first.item_factors_.tobytes() == again.item_factors_.tobytes()
     assert ALS(seed=2).fit(log).item_factors_.tobytes() != first.item_factors_.tobytes()
+
+
+def test_ids_known_by_attributes_only_change_no_factor(random_log):
+    tables = {"users": {"user_id": ["a1", "zz"]}, "items": {"item_id": ["a1"]}}
+    alone, more = ALS(seed=1).fit(random_log(4)), ALS(seed=1).fit(random_log(4, tables=tables))
+    assert np.nan_to_num(more.user_factors_[1:-1]).tobytes() == np.nan_to_num(alone.user_factors_).tobytes()
+    assert np.nan_to_num(more.item_factors_[1:]).tobytes() == np.nan_to_num(alone.item_factors_).tobytes()

@@ -40,12 +40,13 @@ def test_unknown_ids_are_minus_one(read_log):
     assert log.encode_items(pa.array(["q", "b"])).tolist() == [-1, 1]
 
 
-def test_items_known_by_attributes_have_a_code_and_attributes_keep_code_order(read_log):
+def test_what_is_known_by_attributes_has_a_code_and_attributes_keep_code_order(read_log):
     items = {"item_id": ["c", "a"], "title": ["Sea", "Air"]}
     log = read_log(EVENTS, as_of=7.0, items=items, users={"user_id": ["u9", "new"], "age": [30, 7]})
     assert log.item_ids.to_pylist() == ["a", "b", "c"]
     assert log.items["title"].to_pylist() == ["Air", None, "Sea"]
-    assert log.users["age"].to_pylist() == [None, 30]  # "new" has no event and no code
+    assert log.user_ids.to_pylist() == ["new", "u10", "u9"]
+    assert log.users["age"].to_pylist() == [7, None, 30]
 
 
 def test_an_empty_log_has_no_codes(read_log):
