@@ -1,6 +1,7 @@
 """What stage one publishes in the store: the columns of its two views, as the configured sources name them.
 
-`candidates` (the entity table) is keyed by user and item, `user_candidates` by user. Writers and definitions both ask here.
+`candidates` (the entity table) is keyed by user and item, `user_candidates` by user. Writers and definitions both ask
+here.
 """
 
 from __future__ import annotations

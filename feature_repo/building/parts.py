@@ -1,0 +1,124 @@
+"""A view's rows on disk: one Parquet file per month, sorted by time, then key, replaced as a whole.
+
+A month's file depends on its rows alone, so days added one by one leave the same bytes as a backfill. `empty.parquet`
+is always there: a view without a row yet is still a source that can be read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.columns import CREATED, TIME
+from feature_repo.lake import parquet, quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+EMPTY: Final = "empty.parquet"
+_OPTIONS: Final = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Files written under temporary names, waiting to take the places of old ones."""
+
+    folder: Path
+    files: dict[str, str]
+    gone: tuple[str, ...]
+
+    def commit(self) -> None:
+        for name, temporary in self.files.items():
+            os.replace(self.folder / temporary, self.folder / name)
+        for name in self.gone:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        for temporary in self.files.values():
+            (self.folder / temporary).unlink(missing_ok=True)
+
+
+def write_parts(
+    connection: duckdb.DuckDBPyConnection,
+    transform: ViewTransform,
+    folder: Path,
+    written: np.ndarray,
+    dropped: np.ndarray,
+    *,
+    whole: bool,
+) -> Replacement:
+    """Write the rows of `computed` that are stamped with `written` snapshots into new files for their months.
+
+    Rows of the old files stay unless they are stamped with a `dropped` snapshot (both int64 microseconds). `whole`
+    takes every computed row and keeps no old one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink()
+    _register_times(connection, "written", written)
+    _register_times(connection, "dropped", dropped)
+    fresh = f"(SELECT * FROM {RESULT})" if whole else f"(SELECT * FROM {RESULT} WHERE {TIME} IN (FROM written))"
+    old = {path.name for path in folder.glob("*.parquet")} - {EMPTY}
+    months = _months(connection, fresh)
+    touched = months if whole else months | (old & _months(connection, "dropped"))
+    files: dict[str, str] = {}
+    for name in sorted(touched):
+        kept = None if whole or name not in old else folder / name
+        temporary = f".{name}.tmp"
+        if _write_month(connection, transform, folder / temporary, name, fresh, kept):
+            files[name] = temporary
+    if not (folder / EMPTY).exists() or whole:
+        files[EMPTY] = f".{EMPTY}.tmp"
+        write_empty(connection, transform.columns, folder / files[EMPTY])
+    stale = old - set(files) if whole else (touched & old) - set(files)
+    return Replacement(folder, files, tuple(sorted(stale)))
+
+
+def write_empty(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str], path: Path) -> None:
+    """Write a Parquet file with the columns (name to SQL type) and no rows."""
+    nulls = ", ".join(f'CAST(NULL AS {sql_type}) AS "{name}"' for name, sql_type in columns.items())
+    connection.execute(f"COPY (SELECT {nulls} LIMIT 0) TO {quote(str(path))} ({_OPTIONS})")
+
+
+def _write_month(
+    connection: duckdb.DuckDBPyConnection,
+    transform: ViewTransform,
+    path: Path,
+    name: str,
+    fresh: str,
+    kept: Path | None,
+) -> bool:
+    """Write one month; return False, and no file, where it has no rows."""
+    start = f"TIMESTAMPTZ '{name.removesuffix('.parquet')}-01 00:00:00+00'"
+    month = f"{TIME} >= {start} AND {TIME} < {start} + INTERVAL 1 MONTH"
+    columns = ", ".join(f'"{column}"' for column in transform.columns)
+    rows = f"SELECT *, {TIME} AS {CREATED} FROM {fresh} WHERE {month}"
+    if kept is not None:
+        rows += f" UNION ALL BY NAME SELECT * FROM {parquet([str(kept)])} WHERE {TIME} NOT IN (FROM dropped)"
+    order = ", ".join([TIME, *(f'"{key}"' for key in transform.keys)])
+    copied = connection.execute(
+        f"COPY (SELECT {columns} FROM ({rows}) ORDER BY {order}) TO {quote(str(path))} ({_OPTIONS})"
+    ).fetchone()
+    if copied[0]:
+        return True
+    path.unlink()
+    return False
+
+
+def _months(connection: duckdb.DuckDBPyConnection, relation: str) -> set[str]:
+    rows = connection.execute(f"SELECT DISTINCT strftime({TIME}, '%Y-%m') FROM {relation}").fetchall()
+    return {f"{row[0]}.parquet" for row in rows}
+
+
+def _register_times(connection: duckdb.DuckDBPyConnection, name: str, times: np.ndarray) -> None:
+    listed = pa.table({TIME: pa.array(times, pa.timestamp("us", tz="UTC"))})
+    connection.register("listed_times", listed)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM listed_times")
+    connection.unregister("listed_times")

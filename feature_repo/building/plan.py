@@ -1,0 +1,131 @@
+"""What has to be computed for a view, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.building.snapshots import from_us, to_us
+from feature_repo.building.state import ViewState
+from feature_repo.building.view_sql import ViewSql
+from feature_repo.columns import TIME
+from feature_repo.lake import Load, new_connection, parquet
+
+if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
+
+NEVER: Final = np.iinfo(np.int64).max
+UP_TO_DATE: Final = "up to date"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work on one view.
+
+    `affected`: snapshots whose rows are computed; `bases`: their predecessors that stay, from which the computation
+    starts; `removed`: snapshots whose rows go. All int64 microseconds, ascending. `whole`: every file is replaced.
+    `target`: the state afterwards.
+    """
+
+    view: str
+    reason: str
+    affected: np.ndarray
+    bases: np.ndarray
+    removed: np.ndarray
+    target: ViewState
+    whole: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.whole and len(self.affected) == 0 and len(self.removed) == 0
+
+    @property
+    def calendar(self) -> np.ndarray:
+        """The snapshots that the SQL sees."""
+        return np.union1d(self.affected, self.bases)
+
+
+def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: int) -> Plan:
+    """Compare what a view was built from with what it should be built from.
+
+    `log_change`: the time of the earliest row that came with loads which the view has not read, NEVER where there is
+    none; a snapshot from then on is computed again. A target without snapshots is a view with times of its own.
+    """
+    new = np.asarray(target.snapshots, np.int64)
+    nothing = new[:0]
+    reason = _why_from_scratch(old, target, log_change)
+    if old is None:
+        return Plan(view, reason or "", new, nothing, nothing, target, whole=True)
+    if reason is not None:
+        return Plan(view, reason, new, nothing, nothing, replace(target, rewrites=old.rewrites + 1), whole=True)
+    if not len(new):
+        return Plan(view, UP_TO_DATE, nothing, nothing, nothing, target)
+    known = np.asarray(old.snapshots, np.int64)
+    affected = ~np.isin(new, known) | (_predecessors(new) != _predecessors_in(known, new)) | (new >= log_change)
+    bases = new[:-1][affected[1:] & ~affected[:-1]]
+    removed = np.setdiff1d(known, new)
+    rewritten = bool((new[affected] <= known[-1]).any() or len(removed))
+    return Plan(
+        view,
+        _why(new[affected], removed, known[-1], log_change),
+        new[affected],
+        bases,
+        removed,
+        replace(target, rewrites=old.rewrites + rewritten),
+    )
+
+
+def _predecessors(times: np.ndarray) -> np.ndarray:
+    return np.concatenate([[-1], times[:-1]])
+
+
+def _predecessors_in(known: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return for each time the latest known snapshot before it, -1 where there is none."""
+    place = np.searchsorted(known, times)
+    return np.where(place > 0, known[np.maximum(place - 1, 0)], -1)
+
+
+def _why_from_scratch(old: ViewState | None, target: ViewState, log_change: int) -> str | None:
+    if old is None:
+        return "never built"
+    if not target.snapshots and log_change != NEVER:
+        return "its table has new rows"
+    if old.sql != target.sql:
+        return "its SQL changed"
+    if old.schema != target.schema:
+        return "its schema changed"
+    if old.roles != target.roles:
+        return "the event roles changed"
+    if target.loads[: len(old.loads)] != old.loads:
+        return "the lake was loaded anew"
+    return None
+
+
+def _why(affected: np.ndarray, removed: np.ndarray, last: int, log_change: int) -> str:
+    if not len(affected) and not len(removed):
+        return UP_TO_DATE
+    if log_change < last:
+        return f"events since {from_us(log_change):%Y-%m-%d %H:%M:%S} arrived late"
+    past = int((affected <= last).sum()) + len(removed)
+    return f"{past} snapshots of the past moved" if past else "new snapshots"
+
+
+def log_change(workspace: Workspace, sql: ViewSql, old: ViewState | None) -> int:
+    """Return the time of the earliest row in the tables that a view reads, of loads that it has not seen."""
+    loads = workspace.lake.manifest().loads
+    fresh = loads[len(old.loads) :] if old is not None else loads
+    tables = ["events"] if sql.reads("events", "changes") else []
+    tables += ["users"] if sql.reads("users", "user_attributes") else []
+    tables += ["items"] if sql.reads("items", "item_attributes") else []
+    paths = [str(workspace.lake.root / name) for table in tables for name in _files(fresh, table)]
+    if not paths:
+        return int(NEVER)
+    with new_connection(workspace.config.engine) as connection:
+        row = connection.execute(f"SELECT min({TIME}) FROM {parquet(paths)}").fetchone()
+    return int(NEVER) if row[0] is None else to_us(row[0])
+
+
+def _files(loads: tuple[Load, ...], table: str) -> list[str]:
+    return [name for load in loads for name in load.files.get(table, [])]

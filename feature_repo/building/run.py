@@ -1,0 +1,102 @@
+"""Plan and build: `rankhouse features plan` and `rankhouse features build`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_repo.building.parts import EMPTY, write_empty, write_parts
+from feature_repo.building.plan import Plan, log_change, plan_view
+from feature_repo.building.snapshots import workspace_calendar
+from feature_repo.building.state import ViewState
+from feature_repo.building.transform import ViewTransform, view_columns
+from feature_repo.data_set import DataSet
+from feature_repo.discovery import Definitions, discover, sql_path
+from feature_repo.lake import new_connection
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from feature_repo.workspace import Workspace
+
+Progress = Callable[[str, int, int], None]
+"""Called with the view at work, how many are done, how many there are."""
+
+
+def plan_features(workspace: Workspace, views: Sequence[str] = (), cuts: Iterable[datetime] = ()) -> list[Plan]:
+    """Return what a build of these views (default: all) would compute. `cuts` are snapshots to have beyond the usual.
+
+    Raises MissingError for an unknown view and where nothing was loaded.
+    """
+    definitions = discover(DataSet.of(workspace))
+    return [plan for _, plan in _plans(workspace, definitions, views, cuts)]
+
+
+def build_features(
+    workspace: Workspace,
+    views: Sequence[str] = (),
+    cuts: Iterable[datetime] = (),
+    progress: Progress | None = None,
+) -> list[Plan]:
+    """Compute what is missing and return what was done; a view that fails keeps its old files."""
+    data = DataSet.of(workspace)
+    definitions = discover(data)
+    planned = _plans(workspace, definitions, views, cuts)
+    for done, (transform, plan) in enumerate(planned):
+        if progress is not None:
+            progress(plan.view, done, len(planned))
+        if not plan.is_empty:
+            _build(workspace, data, transform, plan)
+    _write_empty_sources(workspace, definitions)
+    if progress is not None:
+        progress("", len(planned), len(planned))
+    return [plan for _, plan in planned]
+
+
+def _plans(
+    workspace: Workspace, definitions: Definitions, views: Sequence[str], cuts: Iterable[datetime]
+) -> list[tuple[ViewTransform, Plan]]:
+    chosen = [definitions.computed_view(name) for name in views] or list(definitions.computed.values())
+    manifest = workspace.lake.manifest()
+    snapshots = tuple(int(time) for time in workspace_calendar(workspace, cuts))
+    roles = workspace.lake.roles(workspace.config).model_dump()
+    loads = tuple(load.fingerprint for load in manifest.loads)
+    planned = []
+    for view in chosen:
+        transform = ViewTransform.of(view, sql_path(view.name))
+        target = ViewState(
+            sql=transform.sql.digest,
+            schema=transform.schema_digest,
+            roles=sha256(json.dumps(roles, sort_keys=True).encode()).hexdigest(),
+            loads=loads,
+            snapshots=snapshots if transform.sql.on_calendar else (),
+        )
+        old = ViewState.read(workspace.feature_path(view.name))
+        planned.append((transform, plan_view(view.name, old, target, log_change(workspace, transform.sql, old))))
+    return planned
+
+
+def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
+    folder = workspace.feature_path(plan.view)
+    with workspace.connect() as connection:
+        transform.compute(connection, data, plan.calendar)
+        dropped = np.union1d(plan.affected, plan.removed)
+        replacement = write_parts(connection, transform, folder, plan.affected, dropped, whole=plan.whole)
+    ViewState.forget(folder)
+    replacement.commit()
+    plan.target.write(folder)
+
+
+def _write_empty_sources(workspace: Workspace, definitions: Definitions) -> None:
+    """Give the views that stage one writes a source before it has run."""
+    for view in definitions.views:
+        folder = workspace.feature_path(view.name)
+        if view.name in definitions.computed or any(folder.rglob("*.parquet")):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with new_connection(workspace.config.engine) as connection:
+            write_empty(connection, view_columns(view), folder / EMPTY)

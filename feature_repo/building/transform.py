@@ -1,0 +1,187 @@
+"""One view's SQL over one calendar: run, checked against the Feast schema, reduced to the rows of change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.building.changes import LOG, create_attributes, create_changes, register_snapshots
+from feature_repo.building.view_sql import ViewSql
+from feature_repo.columns import CREATED, TIME
+from feature_repo.errors import ContractError, did_you_mean
+
+if TYPE_CHECKING:
+    import duckdb
+    from duckdb.sqltypes import DuckDBPyType
+    from feast import FeatureView, Field
+
+    from feature_repo.data_set import DataSet
+
+RESULT: Final = "computed"
+
+# What the SQL may return for a declared type; the runner casts it, and a cast that loses a value fails.
+_SQL_TYPES: Final = {
+    "Int32": "INTEGER",
+    "Int64": "BIGINT",
+    "Float32": "FLOAT",
+    "Float64": "DOUBLE",
+    "String": "VARCHAR",
+    "Bool": "BOOLEAN",
+    "UnixTimestamp": "TIMESTAMP WITH TIME ZONE",
+}
+_WHOLE: Final = {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"}
+_FAMILIES: Final = {
+    "INTEGER": _WHOLE,
+    "BIGINT": _WHOLE,
+    "FLOAT": {"float", "double", "decimal"},
+    "DOUBLE": {"float", "double", "decimal"},
+    "VARCHAR": {"varchar"},
+    "BOOLEAN": {"boolean"},
+    "TIMESTAMP WITH TIME ZONE": {"timestamp with time zone"},
+}
+
+
+@dataclass(frozen=True)
+class ViewTransform:
+    """A view's columns and the SQL that computes them. `keys` and `features` map a name to its SQL type."""
+
+    name: str
+    sql: ViewSql
+    keys: dict[str, str]
+    features: dict[str, str]
+
+    @classmethod
+    def of(cls, view: FeatureView, sql_path: Path) -> ViewTransform:
+        return cls(view.name, ViewSql.read(sql_path), _types(view.entity_columns), _types(view.features))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of the files, in order, with their SQL types."""
+        return _with_times(self.keys, self.features)
+
+    @property
+    def schema_digest(self) -> str:
+        from hashlib import sha256
+
+        return sha256(repr(list(self.columns.items())).encode()).hexdigest()
+
+    def compute(self, connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> None:
+        """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
+
+        `connection` sees events, users and items. Rows whose features equal those of the key's row before are left out.
+        """
+        create_attributes(connection, data.user_attributes, data.item_attributes)
+        register_snapshots(connection, snapshots)
+        connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM events")
+        *preface, select = self._statements(connection)
+        for statement in preface:
+            connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+        if len(snapshots):
+            create_changes(connection, self.sql.windows, int(snapshots[0]))
+        relation = connection.sql(select)
+        self._check(relation)
+        columns = [*self.keys, TIME, *self.features]
+        cast = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in columns)
+        features = ", ".join(map(_quoted, self.features))
+        keys = ", ".join(map(_quoted, self.keys))
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {RESULT} AS SELECT {cast} FROM ({select}) "
+            f"QUALIFY row({features}) IS DISTINCT FROM lag(row({features})) OVER (PARTITION BY {keys} ORDER BY {TIME}) "
+            f"ORDER BY {TIME}, {keys}"
+        )
+        self._check_keys(connection)
+
+    def _statements(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        statements = [statement.query.strip().rstrip(";") for statement in connection.extract_statements(self.sql.code)]
+        if statements and all(text.upper().startswith("CREATE TEMP VIEW") for text in statements[:-1]):
+            return statements
+        raise ContractError(
+            self.sql.path,
+            expected="CREATE TEMP VIEW statements and then one query",
+            got=f"{len(statements)} statements",
+            fix="Mend the file.",
+        )
+
+    def _check(self, relation: duckdb.DuckDBPyRelation) -> None:
+        """Raise ContractError with the differences where the SQL does not return what the schema declares."""
+        returned = dict(zip(relation.columns, relation.types, strict=True))
+        declared = {**self.keys, TIME: self.columns[TIME], **self.features}
+        faults = [f"{name} is missing{did_you_mean(name, returned)}" for name in declared if name not in returned]
+        faults += [f"{name} is not declared{did_you_mean(name, declared)}" for name in returned if name not in declared]
+        faults += [
+            f"{name} is {str(returned[name]).lower()}, declared as {wanted.lower()}"
+            for name, wanted in declared.items()
+            if name in returned and not _fits(returned[name], wanted)
+        ]
+        if faults:
+            raise ContractError(
+                self.sql.path,
+                expected=f"the columns that {self.sql.path.stem}.py declares",
+                got="; ".join(faults),
+                fix="Make the SQL and the schema agree.",
+            )
+
+    def _check_keys(self, connection: duckdb.DuckDBPyConnection) -> None:
+        keys = ", ".join(map(_quoted, self.keys))
+        nulls = " OR ".join(f"{_quoted(name)} IS NULL" for name in (*self.keys, TIME))
+        row = connection.execute(f"SELECT * FROM {RESULT} WHERE {nulls} LIMIT 1").fetchone()
+        if row is None:
+            row = connection.execute(
+                f"SELECT {keys}, {TIME} FROM {RESULT} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+            ).fetchone()
+        if row is not None:
+            raise ContractError(
+                self.sql.path,
+                expected=f"one row per ({', '.join(self.keys)}) and {TIME}, none of them null",
+                got=f"a second or a null one: {', '.join(str(value) for value in row[: len(self.keys) + 1])}",
+                fix="Aggregate by the join keys and the snapshot.",
+            )
+
+
+def view_columns(view: FeatureView) -> dict[str, str]:
+    """Return the columns of a view's files, in order, with their SQL types."""
+    return _with_times(_types(view.entity_columns), _types(view.features))
+
+
+def _types(fields: Iterable[Field]) -> dict[str, str]:
+    return {field.name: sql_type(str(field.dtype)) for field in fields}
+
+
+def _with_times(keys: dict[str, str], features: dict[str, str]) -> dict[str, str]:
+    time = _SQL_TYPES["UnixTimestamp"]
+    return {**keys, TIME: time, **features, CREATED: time}
+
+
+def sql_type(feast_type: str) -> str:
+    """Return the SQL type of a Feast type's name.
+
+    >>> sql_type("Array(Int32)")
+    'INTEGER[]'
+    """
+    if feast_type.startswith("Array("):
+        return sql_type(feast_type[len("Array(") : -1]) + "[]"
+    if feast_type not in _SQL_TYPES:
+        raise ContractError(
+            f"the type {feast_type}", expected=", ".join(_SQL_TYPES), got=feast_type, fix="Declare one of these types."
+        )
+    return _SQL_TYPES[feast_type]
+
+
+def _fits(returned: DuckDBPyType, wanted: str) -> bool:
+    if wanted.endswith("[]"):
+        return returned.id == "list" and _fits(dict(returned.children)["child"], wanted[:-2])
+    return returned.id in _FAMILIES[wanted]
+
+
+def _cast(name: str, wanted: str) -> str:
+    """Cast a column; NaN becomes null, because online it would."""
+    cast = f"CAST({_quoted(name)} AS {wanted})"
+    return f"nullif({cast}, CAST('NaN' AS {wanted}))" if wanted in ("FLOAT", "DOUBLE") else cast
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

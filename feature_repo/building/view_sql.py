@@ -1,0 +1,52 @@
+"""A view's SQL file: its statements, the windows it names, the tables it reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from feature_repo.errors import MissingError
+
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WINDOW = re.compile(r"\b(?:in|leaving)_(\d+)d\b")
+
+
+@dataclass(frozen=True)
+class ViewSql:
+    """The text of `views/NAME.sql`."""
+
+    path: Path
+    text: str
+
+    @classmethod
+    def read(cls, path: Path) -> ViewSql:
+        if not path.exists():
+            raise MissingError(
+                path, expected="the SQL that computes the view", got="no file", fix=f"Write it beside {path.stem}.py."
+            )
+        return cls(path, path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def digest(self) -> str:
+        return sha256(self.text.encode()).hexdigest()
+
+    @cached_property
+    def code(self) -> str:
+        """The text without its comments."""
+        return _COMMENT.sub(" ", self.text)
+
+    @cached_property
+    def windows(self) -> tuple[int, ...]:
+        """The windows in days that the SQL names: in_7d, leaving_7d."""
+        return tuple(sorted({int(days) for days in _WINDOW.findall(self.code)}))
+
+    @cached_property
+    def on_calendar(self) -> bool:
+        """True where rows are stamped with snapshots, False where they carry times of their own."""
+        return self.reads("changes") or self.reads("snapshots")
+
+    def reads(self, *names: str) -> bool:
+        return any(re.search(rf"\b{name}\b", self.code) for name in names)

@@ -1,0 +1,107 @@
+"""Between Feast's pandas frames and the Arrow columns that on-demand functions work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from feast import FeatureView, OnDemandFeatureView
+
+REQUEST_TIME: Final = "request_time"
+TIMES: Final = pa.timestamp("us", tz="UTC")
+NAMES: Final = pa.list_(pa.string())
+COUNTS: Final = pa.list_(pa.int32())
+SHARES: Final = pa.list_(pa.float32())
+
+Columns = Mapping[str, pa.Array]
+Compute = Callable[[Columns], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class PairFunction:
+    """A vectorised function: the columns that it reads, by view, with their Arrow types, and what it returns.
+
+    `compute` gets arrays of one length and returns float32 arrays of that length, one per output, NaN for null.
+    Every function also sees `request_time`, in whole seconds: online a time has no more.
+    """
+
+    name: str
+    inputs: Mapping[str, Mapping[str, pa.DataType]]
+    outputs: Sequence[str]
+    compute: Compute
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        columns = {name: dtype for columns in self.inputs.values() for name, dtype in columns.items()}
+        return {**columns, REQUEST_TIME: TIMES}
+
+    def on_arrow(self, table: pa.Table) -> pa.Table:
+        """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
+        columns = {name: _cast(table[name].combine_chunks(), dtype) for name, dtype in self.types.items()}
+        return pa.table({name: pa.array(values, pa.float32(), from_pandas=True) for name, values in self._run(columns)})
+
+    def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Apply the function to a pandas frame that has its input columns."""
+        import pandas as pd
+
+        columns = {name: _cast(_from_pandas(frame[name], dtype), dtype) for name, dtype in self.types.items()}
+        return pd.DataFrame(dict(self._run(columns)), index=frame.index)
+
+    def _run(self, columns: Columns) -> list[tuple[str, np.ndarray]]:
+        result = self.compute(columns)
+        return [(name, np.asarray(result[name], np.float32)) for name in self.outputs]
+
+
+def _from_pandas(values: pd.Series, dtype: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(dtype) and values.dtype.kind in "iuf":
+        # Feast hands a time over as seconds where it came as a number.
+        return pa.Array.from_pandas(values).cast(pa.int64()).cast(pa.timestamp("s", tz="UTC"))
+    if pa.types.is_timestamp(dtype) and values.dtype.kind == "O" and values.isna().all():
+        return pa.nulls(len(values), dtype)
+    if pa.types.is_timestamp(dtype):
+        return pa.Array.from_pandas(values)
+    return pa.Array.from_pandas(values, type=dtype)
+
+
+def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
+    if not pa.types.is_timestamp(dtype):
+        return values.cast(dtype)
+    if pa.types.is_timestamp(values.type) and values.type.tz is None:
+        values = values.cast(pa.timestamp(values.type.unit, tz="UTC"))
+    whole = pc.floor_temporal(values.cast(dtype, safe=False), unit="second")
+    return whole
+
+
+def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    """Wrap a function as Feast's on-demand view; None where a view that it reads is left out.
+
+    Feast keeps the source of the wrapper in its registry and runs it by itself, so the wrapper imports what it calls.
+    """
+    from feast import Field, OnDemandFeatureView, RequestSource
+    from feast.types import Float32, UnixTimestamp
+
+    if any(name not in views for name in function.inputs):
+        return None
+    text = (
+        f"def {function.name}(inputs):\n"
+        f"    from feature_repo.on_demand.{function.name} import FUNCTION\n\n"
+        f"    return FUNCTION.on_frame(inputs)\n"
+    )
+    namespace: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {}
+    exec(text, {"__name__": f"feature_repo.on_demand.{function.name}"}, namespace)
+    request = RequestSource(name="request", schema=[Field(name=REQUEST_TIME, dtype=UnixTimestamp)])
+    return OnDemandFeatureView(
+        name=function.name,
+        sources=[request, *(views[name][list(columns)] for name, columns in function.inputs.items())],
+        schema=[Field(name=name, dtype=Float32) for name in function.outputs],
+        mode="pandas",
+        udf=namespace[function.name],
+        udf_string=text,
+    )

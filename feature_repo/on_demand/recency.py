@@ -1,0 +1,54 @@
+"""How long ago things happened, in days, seen from the time of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from feast import FeatureView, OnDemandFeatureView
+
+# Output, and the time whose distance to the request it is.
+AGES: Final = {
+    "user_days_since_first_event": "user_first_event_at",
+    "user_days_since_last_event": "user_last_event_at",
+    "user_days_since_last_target": "user_last_target_at",
+    "item_days_since_first_event": "item_first_event_at",
+    "item_days_since_last_event": "item_last_event_at",
+    "item_mean_event_age_30d": "item_mean_event_at_30d",
+    "item_days_since_release": "item_released_at",
+    "pair_days_since_last_event": "pair_last_event_at",
+    "pair_days_since_last_target": "pair_last_target_at",
+}
+
+
+def compute(columns: Columns) -> dict[str, np.ndarray]:
+    now = _seconds(columns[REQUEST_TIME])
+    return {name: (now - _seconds(columns[time])) / 86_400 for name, time in AGES.items()}
+
+
+def _seconds(times: pa.Array) -> np.ndarray:
+    """Whole seconds as float64, NaN for null."""
+    return times.cast("int64").to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+
+
+FUNCTION: Final = PairFunction(
+    name="recency",
+    inputs={
+        "user_activity": {name: TIMES for name in AGES.values() if name.startswith("user_")},
+        "item_popularity": {name: TIMES for name in AGES.values() if name.startswith("item_") and "event" in name},
+        "item_attributes": {"item_released_at": TIMES},
+        "user_item": {name: TIMES for name in AGES.values() if name.startswith("pair_")},
+    },
+    outputs=tuple(AGES),
+    compute=compute,
+)
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION, views)

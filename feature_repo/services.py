@@ -1,0 +1,42 @@
+"""Feature services: the contracts of the models. A view's columns join them by being there.
+
+A model is fed with numbers, flags and categories. Times and lists are no features by themselves: on-demand views turn
+them into ages and matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from feast import FeatureService, FeatureView, OnDemandFeatureView
+from feast.types import Array, UnixTimestamp
+
+from feature_repo.first_stage import USER_CANDIDATES
+
+RANKER = "ranker_v1"
+RETRIEVAL = "retrieval_v1"
+
+
+def services(
+    views: Iterable[FeatureView], on_demand: Iterable[OnDemandFeatureView]
+) -> tuple[FeatureService, FeatureService]:
+    """Return the ranker's service and the one that retrieval reads first."""
+    by_name = {view.name: view for view in (*views, *on_demand)}
+    retrieval = by_name.pop(USER_CANDIDATES)
+    inputs = [(view, _model_inputs(view)) for view in by_name.values()]
+    return (
+        FeatureService(
+            name=RANKER,
+            features=[view[names] for view, names in inputs if names],
+            description="What the second-stage model sees of a user, an item and their pair.",
+        ),
+        FeatureService(
+            name=RETRIEVAL, features=[retrieval], description="A user's candidates in the order of retrieval."
+        ),
+    )
+
+
+def _model_inputs(view: FeatureView | OnDemandFeatureView) -> list[str]:
+    return [
+        field.name for field in view.features if field.dtype != UnixTimestamp and not isinstance(field.dtype, Array)
+    ]

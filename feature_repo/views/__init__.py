@@ -1,0 +1,16 @@
+"""Feature views, one per name: `NAME.py` defines the Feast view in `define(data)`, `NAME.sql` beside it computes it.
+
+The SQL sees `events`, `users`, `items`, `snapshots(event_timestamp)` and, prepared by the runner:
+
+`changes`           one row where an event enters or leaves a window, stamped with the snapshot at which that shows.
+                    All columns of the log, its time as `occurred_at`; `entering` (1, else 0), `leaving_7d` (1, else 0),
+                    `in_7d` = entering - leaving_7d for whatever windows the SQL names, and `in_all` = entering.
+                    Running sums per key give the value at every snapshot: sum(sum(in_7d)) OVER history.
+`user_attributes`   the key, its known-since time and the attributes, prefixed `user_`
+`item_attributes`   the same for items, prefixed `item_`
+
+A file may first define a log of its own, `CREATE TEMP VIEW log AS SELECT ... FROM events`, of which `changes` is then
+made. The last statement returns the join keys, event_timestamp and the features of the schema. Sums must be exact
+(integers, DECIMAL): then a day added later gives the same bytes as a backfill. Feast's times are whole seconds online,
+so cut a time to seconds before you publish it.
+"""

@@ -1,0 +1,71 @@
+-- Rates are smoothed as if every item had begun with one target among ten events. A trend is the ratio of two daily
+-- rates, both smoothed by one event; 1 means that nothing changes. `item_mean_event_at_30d` is the mean time of the
+-- window's events: its distance from now, taken on demand, tells a rising item from a fading one.
+CREATE TEMP VIEW log AS
+SELECT
+    item_id,
+    event_timestamp,
+    CAST(target_weight > 0 AS INTEGER) AS target,
+    TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
+    CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
+    CAST(floor(epoch(event_timestamp)) AS BIGINT) AS seconds,
+    CAST(row_number() OVER (PARTITION BY item_id, user_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_user
+FROM events;
+
+WITH totals AS (
+    SELECT
+        item_id,
+        event_timestamp,
+        sum(sum(in_1d)) OVER history AS events_1d,
+        sum(sum(in_7d)) OVER history AS events_7d,
+        sum(sum(in_30d)) OVER history AS events_30d,
+        sum(sum(in_90d)) OVER history AS events_90d,
+        sum(sum(in_all)) OVER history AS events_all,
+        sum(sum(in_1d * target)) OVER history AS targets_1d,
+        sum(sum(in_7d * target)) OVER history AS targets_7d,
+        sum(sum(in_30d * target)) OVER history AS targets_30d,
+        sum(sum(in_90d * target)) OVER history AS targets_90d,
+        sum(sum(in_all * target)) OVER history AS targets_all,
+        sum(sum(entering * first_of_user)) OVER history AS users_all,
+        sum(sum(in_all * valued)) OVER history AS valued_all,
+        sum(sum(in_all * amount)) OVER history AS amount_all,
+        sum(sum(in_all * amount * amount)) OVER history AS square_all,
+        sum(sum(in_30d * valued)) OVER history AS valued_30d,
+        sum(sum(in_30d * amount)) OVER history AS amount_30d,
+        sum(sum(in_30d * seconds)) OVER history AS seconds_30d,
+        min(min(occurred_at)) OVER history AS first_event_at,
+        max(max(occurred_at)) OVER history AS last_event_at
+    FROM changes
+    GROUP BY item_id, event_timestamp
+    WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)
+)
+
+SELECT
+    item_id,
+    event_timestamp,
+    events_1d AS item_events_1d,
+    events_7d AS item_events_7d,
+    events_30d AS item_events_30d,
+    events_90d AS item_events_90d,
+    events_all AS item_events_all,
+    targets_1d AS item_targets_1d,
+    targets_7d AS item_targets_7d,
+    targets_30d AS item_targets_30d,
+    targets_90d AS item_targets_90d,
+    targets_all AS item_targets_all,
+    users_all AS item_users_all,
+    1 - users_all / events_all AS item_repeat_share,
+    (targets_7d + 1) / (events_7d + 10) AS item_target_rate_7d,
+    (targets_30d + 1) / (events_30d + 10) AS item_target_rate_30d,
+    (targets_all + 1) / (events_all + 10) AS item_target_rate_all,
+    (targets_1d + 1) / (targets_7d / 7 + 1) AS item_trend_1d_7d,
+    (targets_7d / 7 + 1) / (targets_30d / 30 + 1) AS item_trend_7d_30d,
+    (targets_30d / 30 + 1) / (targets_90d / 90 + 1) AS item_trend_30d_90d,
+    amount_all / nullif(valued_all, 0) AS item_value_mean_all,
+    CASE WHEN valued_all > 0 THEN sqrt(greatest(square_all / valued_all - power(amount_all / valued_all, 2), 0)) END
+        AS item_value_spread_all,
+    amount_30d / nullif(valued_30d, 0) AS item_value_mean_30d,
+    date_trunc('second', first_event_at) AS item_first_event_at,
+    date_trunc('second', last_event_at) AS item_last_event_at,
+    to_timestamp(floor(seconds_30d / nullif(events_30d, 0))) AS item_mean_event_at_30d
+FROM totals
