@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from ranking.commands.apply import apply
 from ranking.commands.candidates import app as candidates
+from ranking.commands.features import app as features
 from ranking.commands.load import load
+from ranking.commands.materialize import materialize
 
 app = typer.Typer(
     name="rankhouse",
@@ -22,4 +25,7 @@ def rankhouse() -> None:
 
 
 app.command("load")(load)
+app.add_typer(features, name="features")
+app.command("apply")(apply)
 app.add_typer(candidates, name="candidates")
+app.command("materialize")(materialize)
