@@ -6,9 +6,15 @@ import typer
 
 from ranking.commands.apply import apply
 from ranking.commands.candidates import app as candidates
+from ranking.commands.demo import demo
+from ranking.commands.evaluate import evaluate
 from ranking.commands.features import app as features
 from ranking.commands.load import load
 from ranking.commands.materialize import materialize
+from ranking.commands.models import models
+from ranking.commands.recommend import recommend
+from ranking.commands.refresh import refresh
+from ranking.commands.train import train
 
 app = typer.Typer(
     name="rankhouse",
@@ -29,3 +35,9 @@ app.add_typer(features, name="features")
 app.command("apply")(apply)
 app.add_typer(candidates, name="candidates")
 app.command("materialize")(materialize)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("refresh")(refresh)
+app.command("recommend")(recommend)
+app.add_typer(models, name="models")
+app.command("demo")(demo)

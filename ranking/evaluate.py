@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from candidate_gen import entity_table
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, RANK, USER
-from feature_repo.errors import ContractError
+from feature_repo.errors import ContractError, MissingError
 from ranking import model_store
 from ranking.export import top_lists
 from ranking.metrics import headline, ndcg, paired_bootstrap, recall
@@ -73,6 +73,12 @@ class Evaluation:
     def line(self, name: str) -> Line:
         return next(line for line in self.lines if line.name == name)
 
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        raw = json.loads(text)
+        lines = [Line(**line) for line in raw.pop("lines")]
+        return cls(**raw | {"difference": Difference(**raw["difference"])}, lines=lines)
+
 
 def evaluate(
     workspace: Workspace, *, model: str | None = None, k: int = 10, progress: Progress = silent
@@ -93,12 +99,25 @@ def evaluate(
     return _report(workspace, manifest, rows, lists, truth, k), lists
 
 
+def report_path(workspace: Workspace) -> Path:
+    """Where the latest report lies."""
+    return workspace.data_dir / "reports" / "evaluation.json"
+
+
 def write_report(report: Evaluation, path: Path) -> None:
     """Write the report as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def read_report(workspace: Workspace) -> Evaluation:
+    """Return the latest report; raise MissingError where nothing was evaluated yet."""
+    path = report_path(workspace)
+    if not path.exists():
+        raise MissingError(path, expected="a report", got="none", fix="Run `rankhouse evaluate` first.")
+    return Evaluation.from_json(path.read_text(encoding="utf-8"))
 
 
 def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feature_repo.errors import MissingError, did_you_mean
 from ranking.model_store import ServiceColumns
 
 if TYPE_CHECKING:
@@ -16,16 +15,7 @@ def service_columns(workspace: Workspace, service: str) -> ServiceColumns:
 
     Raises MissingError, with a near match, where the registry has no such service.
     """
-    from feature_repo.store import open_store
+    from feature_repo.store import feature_service, open_store
 
-    store = open_store(workspace)
-    known = {known.name: known for known in store.list_feature_services()}
-    if service not in known:
-        raise MissingError(
-            f"the registry of {workspace.data_dir}",
-            expected=f"a feature service named {service}",
-            got=", ".join(sorted(known)) or "no feature service",
-            fix=f"Run `feast apply`, or correct `service` in rankhouse.yaml.{did_you_mean(service, known)}",
-        )
-    projections = known[service].feature_view_projections
+    projections = feature_service(open_store(workspace), service).feature_view_projections
     return tuple((field.name, str(field.dtype)) for projection in projections for field in projection.features)

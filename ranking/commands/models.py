@@ -1,0 +1,52 @@
+"""`rankhouse models`: what was trained, in detail, and which one serves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ranking.commands.options import ConfigFile, DataDir
+
+models = typer.Typer(help="List, show and promote trained rankers.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The model's name, as listed.")]
+
+
+@models.command("list")
+def list_models(data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """List the models; the current one is marked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from feature_repo.workspace import Workspace
+    from ranking import model_store
+
+    workspace = Workspace.open(data_dir, config)
+    current = model_store.current(workspace)
+    table = Table("", "model", "service", "trees", "validation NDCG@10", "data up to")
+    for name in model_store.names(workspace):
+        manifest = model_store.read_manifest(workspace, name)
+        quality = manifest.metrics["validation ndcg@10"]
+        mark = "*" if name == current else ""
+        table.add_row(mark, name, manifest.service, str(manifest.rounds), f"{quality:.4f}", manifest.labels_end[:19])
+    Console(highlight=False).print(table)
+
+
+@models.command("show")
+def show_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Print a model's manifest."""
+    from feature_repo.workspace import Workspace
+    from ranking import model_store
+
+    typer.echo(model_store.read_manifest(Workspace.open(data_dir, config), name).to_json(), nl=False)
+
+
+@models.command("promote")
+def promote_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Make a model the current one."""
+    from feature_repo.workspace import Workspace
+    from ranking import model_store
+
+    model_store.promote(Workspace.open(data_dir, config), name)
+    typer.echo(f"{name} is the current model.")
