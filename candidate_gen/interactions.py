@@ -26,9 +26,9 @@ class Interactions:
     """Events before `as_of`, ascending in time, as codes into sorted own ids.
 
     `user_ids`, `item_ids`: distinct ids with an event, or with a row in `users` or `items` known by then, ascending.
-    `user`, `item`: int32 codes, -1 never occurs. `time`: int64 microseconds since 1970 UTC. `weight`: float64, the label
-    weight, 0 where the event is no target. `consuming`: bool. `users`, `items`: attribute tables, one row per code in
-    code order (nulls where nothing is known).
+    `user`, `item`: int32 codes, -1 never occurs. `time`: int64 microseconds since 1970 UTC. `weight`: float64, label
+    weight, 0 where it is no target. `consuming`: bool. `users`, `items`: attributes, one row per code in code
+    order (nulls where nothing is known).
     """
 
     as_of: datetime
