@@ -43,6 +43,7 @@ class AsofIndex:
     def __init__(self, versions: Versions, *, strict: bool) -> None:
         created = versions.created
         self._rows: np.ndarray | None = None
+        self._seen: np.ndarray | None = None
         if strict and created is not None and (created == NEVER).any():
             self._rows = np.flatnonzero(created != NEVER)
             versions = versions.take(self._rows)
@@ -92,8 +93,7 @@ class AsofIndex:
         found = np.full(len(codes), -1, dtype=np.int64)
         if not len(self._keys) or not len(codes):
             return found
-        last_visible = np.searchsorted(self._visible_at, times.distinct, side="right") - 1
-        questions = (codes.astype(np.int64) << self._bits) + last_visible[times.inverse]
+        questions = (codes.astype(np.int64) << self._bits) + self._last_visible(times)[times.inverse]
         order = stable_argsort(questions)
         questions = questions[order]
         position = np.searchsorted(self._keys, questions, side="right") - 1
@@ -107,6 +107,13 @@ class AsofIndex:
         rows = _take_from(self._rows, rows)
         found[order] = np.where(hit, rows, -1)
         return found
+
+    def _last_visible(self, times: Moments) -> np.ndarray:
+        """Return for each distinct time the number of the last row visible then, remembered between slices."""
+        if self._seen is not times.distinct:
+            self._seen = times.distinct
+            self._last = np.searchsorted(self._visible_at, times.distinct, side="right") - 1
+        return self._last
 
 
 @dataclass(frozen=True)

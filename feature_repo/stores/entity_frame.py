@@ -69,7 +69,7 @@ def from_sql(query: str, settings: Settings, registry: BaseRegistry, project: st
     import duckdb
 
     with connect(settings) as connection:
-        for name, table in _tables(query, settings, registry, project).items():
+        for name, table in mentioned_tables(query, settings, registry, project).items():
             connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT * FROM {table}")
         try:
             table = connection.sql(query).to_arrow_table()
@@ -125,8 +125,8 @@ def _time_column(table: pa.Table) -> str:
     return times[0]
 
 
-def _tables(query: str, settings: Settings, registry: BaseRegistry, project: str) -> dict[str, str]:
-    """Return the tables that a query mentions: name and SQL."""
+def mentioned_tables(query: str, settings: Settings, registry: BaseRegistry, project: str) -> dict[str, str]:
+    """Return the lake's tables and the feature views that a query mentions: name and SQL."""
     from feature_repo.data_dir import data_dir
     from feature_repo.lake import TABLES, Lake
 
@@ -142,7 +142,7 @@ def _tables(query: str, settings: Settings, registry: BaseRegistry, project: str
 
 
 def _keys_between(spec: ViewSpec, settings: Settings, start: datetime, end: datetime) -> pa.Table:
-    scan = open_scan(spec.source, settings)
+    scan = open_scan(spec.source, settings, spec.declared)
     spec.check(scan.schema)
     unit = finest_unit(scan.schema.field(spec.time).type)
     low, high = tick(start, unit), tick(end, unit)

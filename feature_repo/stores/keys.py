@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from feature_repo.errors import ContractError
 
 NO_CODE: Final = -1
+TABLE_SPAN: Final = 1 << 22
 Column = pa.ChunkedArray | pa.Array
 
 
 class KeyCodes:
-    """Codes for the distinct keys of one table (its rows' `codes`, int64, -1 where a part is null).
+    """Codes for the distinct keys of one table (its rows' `codes`, int32, -1 where a part is null).
 
     `encode` gives another table's rows the same codes, -1 where this table has no such key.
     """
@@ -28,8 +29,8 @@ class KeyCodes:
         """
         self._where = where
         self._types = [comparable(a.type, b, where) for a, b in zip(columns, like, strict=True)]
-        self._parts: list[pa.Array] = []
-        self._folds: list[pa.Array] = []
+        self._parts: list[Lookup] = []
+        self._folds: list[Lookup] = []
         self.codes = self._fit(columns)
 
     def __len__(self) -> int:
@@ -39,34 +40,35 @@ class KeyCodes:
     def _fit(self, columns: Sequence[Column]) -> np.ndarray:
         codes: np.ndarray | None = None
         for column, data_type in zip(columns, self._types, strict=True):
-            part, distinct = _number(normalise(column, data_type))
-            self._parts.append(distinct)
+            part, lookup = _number(normalise(column, data_type))
+            self._parts.append(lookup)
             if codes is None:
                 codes = part
                 continue
-            folded, pairs = _number(pa.array(_fold(codes, part, len(distinct)), mask=(codes < 0) | (part < 0)))
-            self._folds.append(pairs)
-            codes = folded
+            unknown = (codes < 0) | (part < 0)
+            folded = _fold(codes, part, len(lookup))
+            codes, lookup = _number(pa.array(folded, mask=unknown) if unknown.any() else pa.array(folded))
+            self._folds.append(lookup)
         return codes
 
     def encode(self, columns: Sequence[Column]) -> np.ndarray:
-        """Return the codes of other rows (int64; -1 for keys that are null or unknown here)."""
+        """Return the codes of other rows (int32; -1 for keys that are null or unknown here)."""
         codes: np.ndarray | None = None
         for place, (column, distinct) in enumerate(zip(columns, self._parts, strict=True)):
-            part = _look_up(normalise(column, self._types[place]), distinct)
+            part = distinct.find(normalise(column, self._types[place]))
             if codes is None:
                 codes = part
                 continue
             known = (codes >= 0) & (part >= 0)
             folded = pa.array(np.where(known, _fold(codes, part, len(distinct)), NO_CODE))
-            codes = _look_up(folded, self._folds[place - 1])
+            codes = self._folds[place - 1].find(folded)
         return codes
 
     def integer_range(self) -> tuple[int, int] | None:
         """Return the least and greatest value of the first key part where it is an integer, to prune files by."""
         if not pa.types.is_integer(self._types[0]) or not len(self._parts[0]):
             return None
-        bounds = pc.min_max(self._parts[0])
+        bounds = pc.min_max(self._parts[0].distinct)
         return bounds["min"].as_py(), bounds["max"].as_py()
 
 
@@ -114,22 +116,63 @@ def _whole(array: pa.Array) -> pa.Array:
     return pc.if_else(exact, array, None)
 
 
-def _number(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Number the distinct values in order of appearance: int64 codes (-1 for null) and the values."""
+def _number(array: pa.Array) -> tuple[np.ndarray, Lookup]:
+    """Number the distinct values of a column: int32 codes (-1 for null) and where to find them again."""
+    near = _near_integers(array)
+    if near is not None:
+        lookup = Lookup(near)
+        return lookup.find(array), lookup
     encoded = array.dictionary_encode()
     codes = encoded.indices.fill_null(NO_CODE) if encoded.indices.null_count else encoded.indices
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+    return codes.to_numpy(zero_copy_only=False), Lookup(encoded.dictionary)
 
 
-def _look_up(array: pa.Array, distinct: pa.Array) -> np.ndarray:
-    found = pc.index_in(array, distinct, skip_nulls=True)
-    codes = found.fill_null(NO_CODE) if found.null_count else found
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64)
+def _near_integers(array: pa.Array) -> pa.Array | None:
+    """Return the distinct values of integers that lie close together, found without hashing; else None."""
+    if not pa.types.is_int64(array.type) or array.null_count or not len(array):
+        return None
+    values = array.to_numpy()
+    low, high = int(values.min()), int(values.max())
+    if high - low > max(TABLE_SPAN, len(values)):
+        return None
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[values - low] = True
+    return pa.array(np.flatnonzero(present) + low)
+
+
+class Lookup:
+    """Finds the code of a value among distinct ones: by address where they are integers close together, else hashed."""
+
+    def __init__(self, distinct: pa.Array) -> None:
+        self.distinct = distinct
+        self._table: np.ndarray | None = None
+        if not pa.types.is_int64(distinct.type) or not len(distinct):
+            return
+        values = distinct.to_numpy()
+        self._low, self._high = int(values.min()), int(values.max())
+        if self._high - self._low <= max(TABLE_SPAN, 4 * len(distinct)):
+            self._table = np.full(self._high - self._low + 1, NO_CODE, dtype=np.int32)
+            self._table[values - self._low] = np.arange(len(values), dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.distinct)
+
+    def find(self, array: pa.Array) -> np.ndarray:
+        """Return int32 codes, -1 for nulls and unknown values."""
+        if self._table is not None and not array.null_count:
+            values = array.to_numpy()
+            if len(values) and (values.min() < self._low or values.max() > self._high):
+                inside = (values >= self._low) & (values <= self._high)
+                return np.where(inside, self._table[np.where(inside, values - self._low, 0)], np.int32(NO_CODE))
+            return self._table[values - self._low]
+        found = pc.index_in(array, self.distinct, skip_nulls=True)
+        codes = found.fill_null(NO_CODE) if found.null_count else found
+        return codes.to_numpy(zero_copy_only=False)
 
 
 def _fold(codes: np.ndarray, part: np.ndarray, size: int) -> np.ndarray:
     """Join two codes into one: both lie below 2**31, so the product can't overflow."""
-    return codes * size + part
+    return codes.astype(np.int64) * size + part
 
 
 def _plain(data_type: pa.DataType) -> pa.DataType:

@@ -51,6 +51,7 @@ from feature_repo.stores.entity_frame import Entities
 from feature_repo.stores.pull import Pull
 from feature_repo.stores.retrieval import HistoricalRetrieval
 from feature_repo.stores.retrieval_job import HistoricalJob, TableJob
+from feature_repo.stores.retrieval_sql import historical_sql
 from feature_repo.stores.scans import open_scan
 from feature_repo.stores.settings import Settings, available_cores
 from feature_repo.stores.view_spec import ViewSpec, file_source, view_spec
@@ -92,6 +93,7 @@ class AsofOfflineStore(OfflineStore):
         specs = tuple(view_spec(view, feature_refs, full_feature_names) for view in feature_views)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         check = _frame_check(specs, on_demand)
+        sql: Callable[[], str] | None = None
         if entity_df is None:
             start, end = compute_non_entity_date_range(feature_views, start_date=start_date, end_date=end_date)
 
@@ -101,6 +103,10 @@ class AsofOfflineStore(OfflineStore):
 
             def load() -> Entities:
                 return check(entity_frame.from_sql(entity_df, settings, registry, project))
+
+            def sql() -> str:
+                tables = entity_frame.mentioned_tables(entity_df, settings, registry, project)
+                return historical_sql(entity_df, tables, retrieval.entities.time, specs, settings)
         else:
             entities = check(entity_frame.from_frame(entity_df))
 
@@ -108,7 +114,7 @@ class AsofOfflineStore(OfflineStore):
                 return entities
 
         retrieval = HistoricalRetrieval(load, specs, settings)
-        return HistoricalJob(retrieval, feature_refs, on_demand, full_feature_names, None)
+        return HistoricalJob(retrieval, feature_refs, on_demand, full_feature_names, sql)
 
     @staticmethod
     def pull_latest_from_table_or_query(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,9 @@ from feature_repo.stores.sources import Scan
 from feature_repo.stores.times import NEVER, Unit, finest_unit, ticks_of, to_ticks
 from feature_repo.stores.view_spec import Feature, ViewSpec
 
-QUESTIONS_AT_ONCE = 1 << 21
-ROWS_AT_ONCE = 1 << 21
+# Small enough that the allocator hands out the same memory again: fresh pages cost more than the work on them.
+QUESTIONS_AT_ONCE = 1 << 18
+ROWS_AT_ONCE = 1 << 18
 BYTES_PER_VERSION = 64  # what one candidate row costs while the index over it is built
 FETCH_BYTES = 1 << 27
 
@@ -69,12 +71,14 @@ def match(spec: ViewSpec, scan: Scan, entities: pa.Table, times: EntityTimes, *,
         versions, numbers = narrow.load(scan, codes, range(low, high))
         index = AsofIndex(versions, strict=strict)
         found = _ask(index, codes, size, narrow, range(low, high))
-        won = np.zeros(len(versions), dtype=bool)
-        hit = found >= 0
-        won[found[hit]] = True
-        place = np.cumsum(won) - 1 + sum(map(len, chosen))
-        positions[hit] = place[found[hit]]
-        chosen.append(numbers[won])
+        won = np.zeros(len(versions) + 1, dtype=bool)
+        won[found] = True  # the last one, -1, stands for "no row"
+        won[-1] = False
+        winners = np.flatnonzero(won)
+        place = np.full(len(won), -1, dtype=np.int64)
+        place[winners] = np.arange(len(winners)) + sum(map(len, chosen))
+        np.maximum(positions, place[found], out=positions)
+        chosen.append(numbers[winners])
     return _in_file_order(scan, np.concatenate(chosen), positions)
 
 
@@ -165,12 +169,17 @@ class Narrow:
 
     def load(self, scan: Scan, codes: KeyCodes | None, share: range) -> tuple[Versions, np.ndarray]:
         """Read the rows whose key code lies in `share` and whose time can matter, with their numbers."""
-        kept = [self._keep(start, table, codes, share) for start, table in self._large_batches(scan)]
-        parts = list(zip(*kept, strict=True)) if kept else [(np.empty(0, np.int64),)] * 4
-        code, event, created, numbers = (np.concatenate(part) for part in parts)
-        return Versions(code, event, created if self.spec.created else None), numbers
+        size = ROWS_AT_ONCE if codes is None else max(ROWS_AT_ONCE, 2 * len(codes))
+        kept = [self._keep(start, table, codes, share) for start, table in self._large_batches(scan, size)]
+        if not kept:
+            return Versions(*(np.empty(0, np.int64),) * 2, None), np.empty(0, np.int64)
+        code, event, numbers = (np.concatenate(part) for part in list(zip(*kept, strict=True))[:3])
+        created = None
+        if any(part.created is not None for part in kept):
+            created = np.concatenate([part.event if part.created is None else part.created for part in kept])
+        return Versions(code, event, created), numbers
 
-    def _large_batches(self, scan: Scan) -> Iterator[tuple[int, pa.Table]]:
+    def _large_batches(self, scan: Scan, size: int) -> Iterator[tuple[int, pa.Table]]:
         """Join small row groups: a look-up of keys costs its set-up once per batch."""
         columns = list(dict.fromkeys([*(key for key, _ in self.spec.keys), self.spec.time]))
         if self.spec.created and self.spec.created not in columns:
@@ -182,32 +191,43 @@ class Narrow:
                 first = start
             held.append(table)
             rows += table.num_rows
-            if rows >= ROWS_AT_ONCE:
+            if rows >= size:
                 yield first, pa.concat_tables(held)
                 held, rows = [], 0
         if held:
             yield first, pa.concat_tables(held)
 
-    def _keep(
-        self, start: int, table: pa.Table, codes: KeyCodes | None, share: range
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _keep(self, start: int, table: pa.Table, codes: KeyCodes | None, share: range) -> Kept:
         low, high = self.window
         where = f"view {self.spec.name}"
         event = to_ticks(table[self.spec.time], self.unit, f"{where}, column {self.spec.time}")
         keep = (event >= low) & (event <= high)
-        created = event
+        created = None
         if self.spec.created:
             created = to_ticks(table[self.spec.created], self.unit, f"{where}, column {self.spec.created}")
             if self.strict:
                 keep &= (created <= high) & (created != NEVER)
+            if np.array_equal(created, event):
+                created = None  # rows written at their event time hide nothing and break no tie
         if codes is None:
-            code = np.zeros(len(event), dtype=np.int64)
+            code = np.zeros(len(event), dtype=np.int32)
         else:
             code = codes.encode([table[key] for key, _ in self.spec.keys])
             keep &= (code >= share.start) & (code < share.stop)
+        numbers = np.int32 if start + len(event) < 2**31 else np.int64
         if keep.all():
-            return code, event, created, np.arange(start, start + len(event))
-        return code[keep], event[keep], created[keep], np.flatnonzero(keep) + start
+            return Kept(code, event, np.arange(start, start + len(event), dtype=numbers), created)
+        rows = np.flatnonzero(keep)
+        return Kept(code[rows], event[rows], (rows + start).astype(numbers), None if created is None else created[rows])
+
+
+class Kept(NamedTuple):
+    """Rows of one batch that may answer: key code, event tick, number, created tick (None: equal to the event)."""
+
+    code: np.ndarray
+    event: np.ndarray
+    numbers: np.ndarray
+    created: np.ndarray | None
 
 
 def _key_codes(spec: ViewSpec, schema: pa.Schema, entities: pa.Table) -> KeyCodes | None:
@@ -221,8 +241,8 @@ def _ask(index: AsofIndex, codes: KeyCodes | None, size: int, narrow: Narrow, sh
     found = np.empty(size, dtype=np.int64)
     for start in range(0, size, QUESTIONS_AT_ONCE):
         stop = min(start + QUESTIONS_AT_ONCE, size)
-        asked = np.zeros(stop - start, np.int64) if codes is None else codes.codes[start:stop]
-        if codes is not None:
+        asked = np.zeros(stop - start, np.int32) if codes is None else codes.codes[start:stop]
+        if codes is not None and len(share) < len(codes):
             asked = np.where((asked >= share.start) & (asked < share.stop), asked, -1)
         found[start:stop] = index.match(asked, narrow.moments.slice(start, stop), narrow.ttl)
     return found

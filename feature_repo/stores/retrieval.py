@@ -63,7 +63,7 @@ class HistoricalRetrieval:
                 yield table
 
     def _match(self, spec: ViewSpec) -> Matches:
-        scan = open_scan(spec.source, self.settings)
+        scan = open_scan(spec.source, self.settings, spec.declared)
         spec.check(scan.schema)
         return match(
             spec, scan, self.entities.table, self._times, strict=self.settings.strict, budget=self.settings.budget

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.stores.duckdb_scan import DuckDBScan, literal
 from feature_repo.stores.settings import Settings
-from feature_repo.stores.sources import Scan, is_uri, local_files, open_parquet
+from feature_repo.stores.sources import NO_COLUMNS, Scan, is_uri, local_files, open_parquet
 
 
-def open_scan(source: FileSource, settings: Settings) -> Scan:
-    """Open a source. Raises MissingError where a local path holds nothing."""
+def open_scan(source: FileSource, settings: Settings, empty: pa.Schema = NO_COLUMNS) -> Scan:
+    """Open a source; an empty directory has the schema `empty`. Raises MissingError where nothing is there."""
     if is_uri(source.path):
         return DuckDBScan(source.path, settings, source.s3_endpoint_override or None)
-    return open_parquet(source.path, settings.repo_path, settings.threads)
+    return open_parquet(source.path, settings.repo_path, settings.threads, empty)
 
 
 def source_sql(source: FileSource, settings: Settings) -> str:

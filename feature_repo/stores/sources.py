@@ -29,6 +29,7 @@ from feature_repo.stores.ordered import in_order
 from feature_repo.stores.times import finest_unit, is_time, to_ticks
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+NO_COLUMNS = pa.schema([])
 _GLOB = set("*?[")
 
 
@@ -110,8 +111,8 @@ class ParquetPart:
 class ParquetScan:
     """Local Parquet files as one table."""
 
-    def __init__(self, files: Sequence[ParquetPart], where: str, threads: int = 1) -> None:
-        self.schema = _unify(files, where)
+    def __init__(self, files: Sequence[ParquetPart], where: str, threads: int, empty: pa.Schema) -> None:
+        self.schema = _unify(files, where) if files else empty
         self.threads = threads
         self.groups: list[RowGroup] = []
         start = 0
@@ -185,10 +186,14 @@ def local_files(path: str, repo_path: Path) -> list[str]:
     return [file for match in matches for file in (local_files(match, repo_path) if os.path.isdir(match) else [match])]
 
 
-def open_parquet(path: str, repo_path: Path, threads: int = 1) -> ParquetScan:
-    """Open a local source. Raises MissingError where nothing is there, DataError where a file is no Parquet."""
+def open_parquet(path: str, repo_path: Path, threads: int = 1, empty: pa.Schema = NO_COLUMNS) -> ParquetScan:
+    """Open a local source; an empty directory has no rows of the schema `empty`.
+
+    Raises MissingError where nothing is there, DataError where a file is no Parquet.
+    """
     base = str(resolve(path, repo_path))
-    return ParquetScan([_part(file, base) for file in local_files(path, repo_path)], base, threads)
+    parts = [_part(file, base) for file in local_files(path, repo_path)]
+    return ParquetScan(parts, base, threads, empty)
 
 
 def _part(path: str, base: str) -> ParquetPart:

@@ -37,6 +37,13 @@ class ViewSpec:
     ttl: timedelta | None
     features: tuple[Feature, ...]
 
+    @property
+    def declared(self) -> pa.Schema:
+        """The schema of a view that was declared but not computed yet."""
+        names = [*(key for key, _ in self.keys), self.time, *([self.created] if self.created else [])]
+        features = {feature.column: feature.declared or pa.null() for feature in self.features}
+        return pa.schema([*((name, pa.null()) for name in names if name not in features), *features.items()])
+
     def check(self, schema: pa.Schema) -> None:
         """Raise ContractError where the source lacks a column."""
         needed = [*(key for key, _ in self.keys), self.time, *(feature.column for feature in self.features)]
