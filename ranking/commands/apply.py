@@ -18,12 +18,12 @@ def apply(data_dir: DataDir = None, config: ConfigFile = None) -> None:
         from feature_repo.store import service_columns
 
         store = apply_definitions(workspace)
-        views = [*store.list_feature_views(), *store.list_on_demand_feature_views()]
+        rows = [(view.name, ", ".join(view.join_keys), len(view.features)) for view in store.list_feature_views()]
+        rows += [(view.name, "on demand", len(view.features)) for view in store.list_on_demand_feature_views()]
         services = store.list_feature_services()
     table = Table("feature view", "keyed by", "features")
-    for view in sorted(views, key=lambda view: view.name):
-        keys = ", ".join(getattr(view, "join_keys", [])) or "on demand"
-        table.add_row(view.name, keys, str(len(view.features)))
+    for name, keys, features in sorted(rows):
+        table.add_row(name, keys, str(features))
     console = Console()
     console.print(table)
     for service in services:
