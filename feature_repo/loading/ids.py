@@ -14,20 +14,30 @@ from feature_repo.loading.staging import staged
 if TYPE_CHECKING:
     import duckdb
 
-_DECLARE = "If they are texts, declare `id_type: {{{key}: string}}` in the mapping."
 _WHOLE = "(0|-?[1-9][0-9]*)"
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """The ids of one staged column: how many are whole numbers, digits of another form ("007"), other texts."""
+    """The ids of one staged column: the type that the file itself gives them, or, for CSV, what its texts look like.
+
+    `whole` counts whole numbers, `digits` digits of another form ("007"), `texts` everything else.
+    """
 
     table: str
-    whole: int
-    digits: int
-    texts: int
-    example: str | None
-    from_text: bool  # False where the file itself says that they are integers
+    fixed: IdType | None
+    whole: int = 0
+    digits: int = 0
+    texts: int = 0
+    example: str | None = None
+
+    @property
+    def has_numbers(self) -> bool:
+        return self.fixed == "int64" or self.whole > 0
+
+    @property
+    def has_texts(self) -> bool:
+        return self.fixed == "string" or self.texts > 0
 
 
 def resolve_ids(
@@ -35,8 +45,9 @@ def resolve_ids(
 ) -> dict[str, IdType]:
     """Decide the type of user and item ids and cast the staged tables to it.
 
-    Whole numbers are int64; digits with leading zeros, or too long for int64, and texts are strings. Raises DataError
-    where numbers and texts are mixed without a declared type, and where the type is unlike the lake's.
+    Integers in Parquet and whole numbers in CSV are int64. Texts are strings; so are, in CSV, digits with leading zeros
+    and numbers too long for int64. Raises DataError where numbers and texts are mixed without a declared type, and where
+    the type is unlike the lake's.
     """
     return {key: _resolve(connection, dataset, key, _in_lake(manifest, key)) for key in (USER, ITEM)}
 
@@ -49,7 +60,7 @@ def _in_lake(manifest: Manifest | None, key: str) -> IdType | None:
 
 def _resolve(connection: duckdb.DuckDBPyConnection, dataset: Dataset, key: str, lake: IdType | None) -> IdType:
     tables = [name for name, table in dataset.tables.items() if key in table.names()]
-    profiles = [_profile(connection, name, key) for name in tables]
+    profiles = [_profile(connection, dataset, name, key) for name in tables]
     declared = dataset.id_types.get(key)
     chosen = declared or _infer(dataset, key, profiles, lake)
     if lake is not None and chosen != lake:
@@ -66,10 +77,13 @@ def _resolve(connection: duckdb.DuckDBPyConnection, dataset: Dataset, key: str, 
     return chosen
 
 
-def _profile(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> _Profile:
-    sql_type = connection.execute(f"SELECT typeof({key}) FROM {staged(table)} LIMIT 1").fetchone()[0]
-    if sql_type == "BIGINT":
-        return _Profile(table, 1, 0, 0, None, from_text=False)
+def _profile(connection: duckdb.DuckDBPyConnection, dataset: Dataset, table: str, key: str) -> _Profile:
+    staged_type = next(column.sql_type for column in dataset.tables[table].fields if column.name == key)
+    if staged_type == "BIGINT":
+        return _Profile(table, "int64")
+    if staged_type == "VARCHAR":
+        example = connection.execute(f"SELECT min({key}) FROM {staged(table)}").fetchone()[0]
+        return _Profile(table, "string", example=example)
     whole = f"regexp_full_match({key}, '{_WHOLE}') AND TRY_CAST({key} AS BIGINT) IS NOT NULL"
     digits = f"NOT ({whole}) AND regexp_full_match({key}, '-?[0-9]+')"
     texts = f"NOT regexp_full_match({key}, '-?[0-9]+')"
@@ -77,20 +91,21 @@ def _profile(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> _Pr
         f"SELECT count(*) FILTER ({whole}), count(*) FILTER ({digits}), count(*) FILTER ({texts}), "
         f"min({key}) FILTER ({texts}) FROM {staged(table)}"
     ).fetchone()
-    return _Profile(table, *counts, from_text=True)
+    return _Profile(table, None, *counts)
 
 
 def _infer(dataset: Dataset, key: str, profiles: list[_Profile], lake: IdType | None) -> IdType:
-    if lake == "string" and all(profile.from_text for profile in profiles):
+    fixed = {profile.fixed for profile in profiles}
+    if "int64" not in fixed and "string" in {lake, *fixed}:
         return "string"
-    whole = [profile for profile in profiles if profile.whole]
-    texts = [profile for profile in profiles if profile.texts]
-    if whole and texts:
+    numbers = [profile for profile in profiles if profile.has_numbers]
+    texts = [profile for profile in profiles if profile.has_texts]
+    if numbers and texts:
         raise DataError(
             f"{dataset.source}, {key}",
             expected="ids of one type",
-            got=f"whole numbers in {_places(whole)} and texts in {_places(texts)}, for example {texts[0].example!r}",
-            fix=_DECLARE.format(key=key).replace("{{", "{").replace("}}", "}"),
+            got=f"whole numbers in {_places(numbers)} and texts in {_places(texts)}, for example {texts[0].example!r}",
+            fix=f"If they are texts, declare `id_type: {{{key}: string}}` in the mapping.",
         )
     return "string" if texts or any(profile.digits for profile in profiles) else "int64"
 

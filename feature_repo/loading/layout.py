@@ -31,6 +31,10 @@ class Layout:
     columns: dict[str, str]
     nulls: Sequence[str] | None
 
+    @property
+    def is_csv(self) -> bool:
+        return self.nulls is not None
+
     def type_of(self, column: str) -> str:
         return self.columns[column]
 

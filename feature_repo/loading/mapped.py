@@ -110,6 +110,8 @@ class _Columns:
                 fix=f"Write them as integers or texts, or declare `id_type: {{{name}: int64}}` in the mapping.",
             )
         value, staged_type = made
+        if self.layout.is_csv and declared is None:
+            staged_type = None  # any id looks like a text there: all of them together decide
         return Field(name, Kind.KEY, self._raw(column), value, staged_type, column)
 
     def time(self, name: str, kind: Kind, column: str, form: TimeForm) -> Field:
