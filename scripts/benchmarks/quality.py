@@ -1,0 +1,274 @@
+"""`scripts/bench quality DATASET`: two-stage against its best single source and against peers, by the truth protocol.
+
+Everything is written below `<data dir>/bench/quality/<data set>/`; peers run in an environment of their own, and what
+they recommended is used again while their input, code and requirements stay the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from quality_environment import HERE, REQUIREMENTS, ROOT, peers_python
+from quality_folds import Fold, choose_folds, write_config
+from quality_handover import hand_over
+from quality_looks import FILE, Count, Look, config_digest, now_text, record
+from quality_report import Result, rows, show, show_peers, write_json
+from quality_sample import write_sample
+from quality_scores import Scores, best, check_lists, pool, score
+from rich.console import Console
+
+from feature_repo.data_dir import data_dir
+from feature_repo.errors import RankhouseError
+from feature_repo.loading import LoadOptions, load_source
+from feature_repo.workspace import Workspace
+from ranking.truth import Truth, read_judged
+
+QUICK_USERS, QUICK_ROUNDS = 1200, 150
+PEER_FILES = ("quality_peers.py", "quality_peer_models.py", "quality_peer_two_stage.py")
+VARIANTS = ("tuned", "tutorial")
+Lists = dict[str, list[pa.Table]]
+"""The lists of every seed, by the name of the ranking."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a run works, with what configuration, and how much of it."""
+
+    folder: Path
+    looks_dir: Path
+    config: Path | None
+    source: str
+    quick: bool
+    seeds: int
+    pool: bool
+    say: Callable[[str], None]
+
+    @property
+    def name(self) -> str:
+        return Path(self.source).name + (" (quick)" if self.quick else "")
+
+    def prepare(self) -> list[tuple[Fold, Workspace]]:
+        """Load the data set and return its windows, each with a workspace of its own."""
+        whole = self._load(self.source, self.folder / "whole", self.config)
+        source = self.source
+        if self.quick:
+            source = str(write_sample(whole, self.folder / "sample", QUICK_USERS))
+            ranker = whole.config.ranker.model_copy(update={"rounds": min(whole.config.ranker.rounds, QUICK_ROUNDS)})
+            quick = self.folder / "quick.yaml"
+            write_config(whole.config.model_copy(update={"ranker": ranker}), quick)
+            whole = self._load(source, self.folder / "quick", quick)
+        prepared = []
+        for fold in choose_folds(whole, pool=self.pool and not self.quick):
+            path = self.folder / fold.name / "config.yaml"
+            write_config(fold.config, path)
+            self._load(source, self.folder / fold.name, whole.config_path)
+            prepared.append((fold, Workspace.open(self.folder / fold.name, path)))
+        return prepared
+
+    def _load(self, source: str, folder: Path, config: Path | None) -> Workspace:
+        workspace = Workspace.open(folder, config)
+        load_source(source, workspace.lake, LoadOptions(config=workspace.config, on_step=self.say))
+        return workspace
+
+    def ours(self, fold: Fold, workspace: Workspace) -> tuple[Lists, list[dict[str, object]]]:
+        """Run the chain for every seed; return its lists and the account of every run."""
+        lists: Lists = {}
+        accounts = []
+        for seed in range(self.seeds):
+            config, out = workspace.data_dir / f"seed-{seed}.yaml", workspace.data_dir / "runs" / str(seed)
+            write_config(fold.with_seed(seed), config)
+            self.say(f"{fold.name}: the chain, seed {seed}")
+            command = [sys.executable, str(HERE / "quality_chain.py"), str(workspace.data_dir), str(config), str(out)]
+            _run(command, {})
+            for name in ["two-stage", *(f"source {source}" for source in fold.config.candidates.sources)]:
+                lists.setdefault(name, []).append(pq.read_table(out / f"{name}.parquet"))
+            account = json.loads((out / "run.json").read_text(encoding="utf-8"))
+            accounts.append({"name": f"{fold.name}, seed {seed}", **account})
+        return lists, accounts
+
+    def peers(self, fold: Fold, workspace: Workspace) -> tuple[Lists, dict[str, dict[str, object]]]:
+        """Return the peers' lists at the test cut and the account of their tuning."""
+        handover = workspace.data_dir / "handover"
+        hand_over(workspace, handover)
+        out = workspace.data_dir / "peers" / _digest(handover, self.quick)
+        if (out / "tuning.json").exists():
+            self.say(f"{fold.name}: the peers' lists in {out} are current")
+        else:
+            self.say(f"{fold.name}: the peers")
+            command = [str(peers_python()), str(HERE / "quality_peers.py"), str(handover), str(out)]
+            _run(command + (["--quick"] if self.quick else []), {"OMP_NUM_THREADS": "1"})
+        accounts = json.loads((out / "tuning.json").read_text(encoding="utf-8"))
+        return {name: [pq.read_table(path) for path in sorted(out.glob(f"{name}.*.parquet"))] for name in accounts}, (
+            accounts
+        )
+
+    def look(self, fold: Fold, workspace: Workspace, scores: Scores) -> Count:
+        """Note that our lists were scored on this window; return how often that has happened."""
+        look = Look(
+            at=now_text(datetime.now(UTC)),
+            data=self.name,
+            fingerprint=workspace.lake.fingerprint(),
+            window_start=fold.window.start.isoformat(),
+            window_end=fold.window.end.isoformat(),
+            config=config_digest(fold.config),
+            seeds=self.seeds,
+            ndcg=scores.mean("ndcg@10"),
+        )
+        return record(self.looks_dir, look)
+
+
+def measure(bench: Bench, only: str | None, console: Console) -> list[dict[str, object]]:
+    """Run, print, and return the rows of the JSON file."""
+    scores: dict[str, list[Scores]] = {}
+    training: list[dict[str, object]] = []
+    chosen: dict[str, list[str]] = {}
+    looks: list[Count] = []
+    prepared = bench.prepare()
+    for fold, workspace in prepared:
+        workspace.export()
+        truth = _truth(workspace)
+        lists: Lists = {}
+        if only != "peers":
+            lists, accounts = bench.ours(fold, workspace)
+            training += accounts
+        if only != "ours":
+            found, tuning = bench.peers(fold, workspace)
+            lists |= {f"peer {name}": tables for name, tables in found.items()}
+            for name, account in tuning.items():
+                chosen.setdefault(name, []).append(_short(account["chosen"]))
+        for name, tables in lists.items():
+            for table in tables:
+                check_lists(workspace, truth, name, table)
+            scores.setdefault(name, []).append(score(truth, tables))
+        if only != "peers":
+            looks.append(bench.look(fold, workspace, scores["two-stage"][-1]))
+    pooled = {name: pool(windows) for name, windows in scores.items()}
+    peers = {name.removeprefix("peer "): value for name, value in pooled.items() if name.startswith("peer ")}
+    if peers:
+        show_peers(peers, {name: "; ".join(dict.fromkeys(texts)) for name, texts in chosen.items()}, console)
+    if only == "peers":
+        return _peer_rows(peers)
+    result = _result(bench, prepared, pooled, peers, training, looks)
+    show(result, console)
+    return rows(result)
+
+
+def _result(
+    bench: Bench,
+    prepared: list[tuple[Fold, Workspace]],
+    pooled: dict[str, Scores],
+    peers: dict[str, Scores],
+    training: list[dict[str, object]],
+    looks: list[Count],
+) -> Result:
+    sources = {name.removeprefix("source "): value for name, value in pooled.items() if name.startswith("source ")}
+    ours = pooled["two-stage"]
+    windows = ", ".join(f"[{fold.window.start:%Y-%m-%d %H:%M:%S}, {fold.window.end:%Y-%m-%d})" for fold, _ in prepared)
+    named = best_variants(peers)
+    low, high = min(ours.seeds), max(ours.seeds)
+    return Result(
+        title=f"{bench.name}: {len(ours.users):,} users, {bench.seeds} seeds",
+        ours=ours,
+        sources=sources,
+        best_source=best(sources),
+        peers={case: peers[name] for case, name in named.items()},
+        peer_names=named,
+        training=training,
+        notes=[
+            f"Test windows (UTC): {windows}",
+            f"NDCG@10 of two-stage by seed: {low:.4f} to {high:.4f}",
+            f"Looks at {'this window' if len(looks) == 1 else 'these windows'} with our lists, this one included: "
+            f"{max(count.looks for count in looks)}, of {max(count.configurations for count in looks)} configurations "
+            f"({bench.looks_dir / FILE})",
+        ],
+    )
+
+
+def best_variants(peers: dict[str, Scores]) -> dict[str, str]:
+    """Map each case to the peer that stands for it: of RecTools' variants the one that is better on the test window."""
+    cases: dict[str, dict[str, Scores]] = {}
+    for name, scores in peers.items():
+        head, _, tail = name.rpartition(" ")
+        cases.setdefault(head if tail in VARIANTS else name, {})[name] = scores
+    return {case: best(variants) for case, variants in cases.items()}
+
+
+def _peer_rows(peers: dict[str, Scores]) -> list[dict[str, object]]:
+    return [
+        {"case": case, "metric": metric, "unit": "", "ours": None, "peer": peers[name].mean(metric), "peer_name": name,
+         "ratio": None}
+        for case, name in best_variants(peers).items()
+        for metric in peers[name].values
+    ]  # fmt: skip
+
+
+def _truth(workspace: Workspace) -> Truth:
+    with workspace.connect() as connection:
+        return read_judged(connection, workspace.periods.test, allow_repeats=workspace.config.allow_repeats)
+
+
+def _run(command: list[str], variables: dict[str, str]) -> None:
+    done = subprocess.run(command, env=os.environ | variables, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise SystemExit(f"`{' '.join(command)}` ended with status {done.returncode}.")
+
+
+def _digest(handover: Path, quick: bool) -> str:
+    files = [*sorted(handover.rglob("*.parquet")), REQUIREMENTS, *(HERE / name for name in PEER_FILES)]
+    digests = [sha256(path.read_bytes()).hexdigest() for path in files]
+    return sha256(f"{quick} {digests}".encode()).hexdigest()[:16]
+
+
+def _short(setup: dict[str, object]) -> str:
+    """Say a setup in few words: the parameters that are numbers, and the switches that are on."""
+    numbers = [f"{key} {value:g}" for key, value in setup.items() if type(value) in (int, float)]
+    switches = [key for key, value in setup.items() if value is True]
+    everything = ["learns from all that was seen"] if setup["learns_from"] == "seen" else []
+    return ", ".join(numbers + switches + everything)
+
+
+def _source(name: str) -> str:
+    """Return the path of a data set; a bare name is one of the data sets beside the repository."""
+    beside = ROOT.parent / "shared" / "data" / name
+    return str(beside) if not Path(name).exists() and beside.exists() else name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench quality", description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", help="what `rankhouse load` reads: a MovieLens directory, one with a mapping.yaml")
+    parser.add_argument("--seeds", type=int, help="how many times the chain is trained (default: 5, quick: 1)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_USERS:,} users, small searches, one seed")
+    parser.add_argument("--json", type=Path, help="write the rows to this file, too")
+    parser.add_argument("--config", type=Path, help="configuration (default: feature_repo/rankhouse.yaml)")
+    parser.add_argument("--only", choices=("ours", "peers"), help="leave the other half out")
+    parser.add_argument("--one-window", action="store_true", help="don't pool windows, however few users are judged")
+    options = parser.parse_args(arguments)
+    console, errors = Console(width=None if sys.stdout.isatty() else 200, highlight=False), Console(stderr=True)
+    source, home = _source(options.dataset), data_dir()
+    folder = home / "bench" / "quality" / (Path(source).name + ("-quick" if options.quick else ""))
+    seeds = options.seeds or (1 if options.quick else 5)
+    config = options.config.absolute() if options.config else None
+    bench = Bench(folder, home, config, source, options.quick, seeds, not options.one_window, errors.print)
+    try:
+        found = measure(bench, options.only, console)
+    except RankhouseError as error:
+        errors.print(f"[red]{error}[/red]")
+        return 2
+    if options.json:
+        write_json(options.json, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
