@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Vectors
 
 
 class ALS(CandidateSource):
@@ -63,6 +63,9 @@ class ALS(CandidateSource):
         vectors[users >= 0] = self.user_factors_[users[users >= 0]]
         with threadpool_limits(1, user_api="blas"):
             return vectors @ self.item_factors_.T
+
+    def vectors(self) -> Vectors:
+        return Vectors(self.user_factors_, self.item_factors_)
 
 
 def _spread(factors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
 from candidate_gen.interactions import Interactions, read_interactions
+from candidate_gen.learned_views import write_learned_views
 from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
 from candidate_gen.pipeline import Pairs, Progress, Stage, silent
 from candidate_gen.requested import Users, requested_users
@@ -58,7 +59,7 @@ def write_candidates(
     allow_repeats: bool | None = None,
     progress: Progress = silent,
 ) -> list[CutReport]:
-    """Fit stage one at every cut and replace the cut's rows of `candidates` and `user_candidates`.
+    """Fit stage one at every cut and replace the cut's rows of `candidates`, `user_candidates` and the learned views.
 
     `allow_repeats` overrides the configuration. Raises FutureError for a cut after the declared clock, DataError for
     one before the first event, ConfigError for sources that can't be made. Cuts done before an error stay written.
@@ -133,6 +134,7 @@ def _write_cut(
             lists_file.write(_list_table(pairs, owners, stage.interactions, list_schema))
             done, rows = done + pairs.users, rows + len(pairs.row)
             progress("score", done, len(codes))
+    write_learned_views(workspace, stage, requested)
     return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds)
 
 

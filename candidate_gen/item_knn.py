@@ -46,6 +46,9 @@ class ItemKNN(CandidateSource):
         scores[:, self.unliked_] = np.nan
         return scores
 
+    def similar_items(self) -> sparse.csr_array:
+        return self.similarity_
+
 
 class CosineItemKNN(ItemKNN):
     """Cosine between the columns of the label weights."""

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from candidate_gen.interactions import Interactions
@@ -47,6 +48,14 @@ class CandidateSource(BaseEstimator, ABC):
 
         NaN where the source cannot score the pair; higher is better.
         """
+
+    def vectors(self) -> Vectors | None:
+        """Return vectors whose dot product is the score, to be published; None where scores come another way."""
+        return None
+
+    def similar_items(self) -> sparse.csr_array | None:
+        """Return items x items weights whose sum over a history is the score, to be published; None as above."""
+        return None
 
     def recommend(self, users: pa.Array, n: int, *, exclude_seen: bool = True) -> pa.Table:
         """Return the top n per user: user_id, item_id, score (float32), rank (int32 from 1).
@@ -84,6 +93,13 @@ class CandidateSource(BaseEstimator, ABC):
         top = best(scores, n, floor=self.floor, excluded=excluded)
         counts = np.bincount(top.row, minlength=len(users))
         return counts, top.item, scores[top.row, top.item], top.rank
+
+
+class Vectors(NamedTuple):
+    """float32 (users, factors) and (items, factors), rows in code order; NaN rows where nothing was learned."""
+
+    users: np.ndarray
+    items: np.ndarray
 
 
 class Top(NamedTuple):
