@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +44,17 @@ class RecordCache:
         return [known[key] for key in keys]
 
 
+class FeatureRows(Protocol):
+    """Opened rows of one view, one per distinct key: `packed.Rows`, or Arrow columns of another store."""
+
+    event: np.ndarray
+
+    def blank(self, where: np.ndarray) -> None: ...
+    def nulls(self, name: str) -> np.ndarray | None: ...
+    def numbers(self, name: str) -> np.ndarray: ...
+    def array(self, name: str) -> pa.Array: ...
+
+
 @dataclass
 class ViewRows:
     """The rows that a request finds in one view, aligned with its keys.
@@ -50,7 +62,7 @@ class ViewRows:
     `rows` holds one row per distinct key, `index` maps the request's rows to them (None: one to one).
     """
 
-    rows: Rows
+    rows: FeatureRows
     index: np.ndarray | None
     found: np.ndarray
     expired: np.ndarray
@@ -74,22 +86,35 @@ def read_view(
     snapshot: Snapshot, cache: RecordCache, view: PackedView, keys: Sequence[Key | None], now: int
 ) -> ViewRows:
     """Read the rows of `keys`; a null key, an unknown one and one whose row is older than the ttl give nulls."""
-    distinct = list(dict.fromkeys(keys))
-    index = None
-    if len(distinct) < len(keys):
-        place = {key: i for i, key in enumerate(distinct)}
-        index = np.fromiter(map(place.__getitem__, keys), np.int64, len(keys))
+    distinct_keys, _, index = distinct(keys)
     table = snapshot.catalogue.views.get(view.id)
-    records: list[bytes | None] = [None] * len(distinct)
+    records: list[bytes | None] = [None] * len(distinct_keys)
     if table is not None and table.keys == view.keys:
-        records = cache.records(snapshot, table, distinct)
+        records = cache.records(snapshot, table, distinct_keys)
     found = np.fromiter(map(bool, records), bool, len(records))
     layout, blank = view.layout, view.layout.blank
     rows = Rows(layout, _of_one_schema([record or blank for record in records], layout, snapshot))
-    expired = found & (now - rows.event > view.ttl) if view.ttl else np.zeros(len(found), bool)
+    return ViewRows(rows, index, found, too_old(rows, found, view.ttl, now))
+
+
+def distinct(keys: Sequence[Key | None]) -> tuple[list[Key | None], list[int], np.ndarray | None]:
+    """Return the distinct keys, where each comes first, and which of them each key is (None: all are distinct)."""
+    place: dict[Key | None, int] = {}
+    index = [place.setdefault(key, len(place)) for key in keys]
+    if len(place) == len(keys):
+        return list(keys), index, None
+    whole = np.array(index, np.int64)
+    return list(place), np.unique(whole, return_index=True)[1].tolist(), whole
+
+
+def too_old(rows: FeatureRows, found: np.ndarray, ttl: int, now: int) -> np.ndarray:
+    """Return the mask of rows beyond the ttl (0: none), and make their features null."""
+    if not ttl:
+        return np.zeros(len(found), bool)
+    expired = found & (now - rows.event > ttl)
     if expired.any():
         rows.blank(expired)
-    return ViewRows(rows, index, found, expired)
+    return expired
 
 
 def _of_one_schema(records: list[bytes], layout: Layout, snapshot: Snapshot) -> list[bytes]:

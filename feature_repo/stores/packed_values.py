@@ -6,11 +6,12 @@ Feast's protobuf timestamps count whole seconds; Arrow columns keep microseconds
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import python_values_to_proto_values
+from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from feast.types import FeastType
 from feast.value_type import ValueType
 
@@ -52,7 +53,12 @@ _MICROSECONDS: Final = 1_000_000
 
 def arrow_type(dtype: FeastType) -> pa.DataType | None:
     """Return the Arrow type that the packed store keeps a Feast type as; None for the rarer, opaque ones."""
-    return _ARROW.get(dtype.to_value_type())
+    return value_type_to_arrow(dtype.to_value_type())
+
+
+def value_type_to_arrow(kind: ValueType) -> pa.DataType | None:
+    """Return the Arrow type of a Feast value type; None for the rarer ones."""
+    return _ARROW.get(kind)
 
 
 def fields_of(view: BaseFeatureView) -> list[Field]:
@@ -80,6 +86,19 @@ def key_codec(view: BaseFeatureView) -> KeyCodec:
     return KeyCodec(tuple((name, _KEY_KINDS[kind]) for name, kind in columns))
 
 
+def entity_keys(view: BaseFeatureView, arrays: Sequence[pa.Array]) -> list[EntityKey]:
+    """Build Feast's entity keys of a view from its stored key columns."""
+    names = [column.name for column in view.entity_columns]
+    fields = [_SCALARS[column.dtype.to_value_type()][1] for column in view.entity_columns]
+    return [
+        EntityKey(
+            join_keys=names,
+            entity_values=[Value(**{field: part}) for field, part in zip(fields, parts, strict=True)],
+        )
+        for parts in zip(*(array.to_pylist() for array in arrays), strict=True)
+    ]
+
+
 def from_protos(values: Sequence[Value | None], field: Field, where: str) -> pa.Array:
     """Turn one feature's protobuf values into a column; a value that is not set is null."""
     if field.opaque:
@@ -99,7 +118,7 @@ def from_protos(values: Sequence[Value | None], field: Field, where: str) -> pa.
 def to_protos(column: pa.Array, field: Field) -> list[Value]:
     """Turn a column into protobuf values; null becomes a value that is not set."""
     if field.opaque:
-        return [Value() if data is None else Value.FromString(data) for data in column.to_pylist()]
+        return _protos_of(column)
     name = _PROTO[field.type]
     if not pa.types.is_list(field.type):
         plain = (_seconds(column) if field.type == TIMESTAMP else column).to_pylist()
@@ -113,6 +132,16 @@ def to_protos(column: pa.Array, field: Field) -> list[Value]:
             target.SetInParent()
             target.val.extend(value if None not in value else _without_nulls(value, field))
     return protos
+
+
+def _protos_of(column: pa.Array) -> list[Value]:
+    """Read an opaque column's values."""
+    return [Value() if data is None else Value.FromString(data) for data in column.to_pylist()]
+
+
+def plain_values(column: pa.Array, kind: ValueType) -> list[Any]:
+    """Read an opaque column's values as Python objects."""
+    return [feast_value_type_to_python_type(value, kind) for value in _protos_of(column)]
 
 
 def opaque_column(column: pa.Array, dtype: FeastType) -> pa.Array:

@@ -1,0 +1,197 @@
+"""Features of one request as columns: no protobuf per value, on-demand views included, the same on every store.
+
+    reader = BulkReader(store)
+    table = reader.features("ranker_v1", {"user_id": users, "item_id": items}, {"now": now})
+    matrix = reader.matrix("ranker_v1", {"user_id": users, "item_id": items}, model_columns)
+
+The packed store is read directly, Feast's Redis store through one pipeline, any other store through Feast's own
+`online_read`. Columns have the types that the offline store gives them: integers stay integers beside nulls, float32
+stays float32, a missing value is an Arrow null. The ttl holds everywhere, from the declared clock. Feast's own stores
+keep times in whole seconds only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from feast import FeatureService
+
+from feature_repo.data_dir import data_dir
+from feature_repo.errors import ContractError, did_you_mean
+from feature_repo.stores.bulk_feast import feast_answer
+from feature_repo.stores.bulk_redis import is_redis, redis_answer
+from feature_repo.stores.online import PackedSqliteOnlineStore
+from feature_repo.stores.packed_answer import Answer
+from feature_repo.stores.packed_clock import DATA, FILE_NAME, Clock
+from feature_repo.stores.packed_request import Plan, Planner, RequestColumns, request_columns
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+Columns = pa.Table | Mapping[str, Any]
+
+
+class BulkReader:
+    """Reads features of one FeatureStore in bulk; safe to share between threads, to be made again after a fork."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._online = store._get_provider().online_store
+        self._planner = Planner()
+        repo = store.config.repo_path or Path.cwd()
+        self._clock = Clock(getattr(store.config.online_store, "clock", DATA), data_dir(repo) / FILE_NAME)
+
+    def features(
+        self,
+        features: str | FeatureService | list[str],
+        entities: Columns,
+        request_data: Mapping[str, Any] | None = None,
+        *,
+        full_feature_names: bool = False,
+    ) -> pa.Table:
+        """Return `entities` with the features of a service (or of a list of references) as further columns.
+
+        `entities` holds the join keys, a row per pair; `request_data` a column per name, or one value for all rows.
+        Raises Feast's errors for unknown names, ContractError for a join key that is missing.
+        """
+        plan, request = self._prepare(features, entities, request_data, full_feature_names)
+        read = self._read(plan, request)
+        table = entities if isinstance(entities, pa.Table) else pa.table(request.keys)
+        for name in plan.outputs:
+            table = table.append_column(name, read.plain(name))
+        return table
+
+    def matrix(
+        self,
+        features: str | FeatureService | list[str],
+        entities: Columns,
+        columns: Sequence[str],
+        request_data: Mapping[str, Any] | None = None,
+        *,
+        dtype: type[np.floating] = np.float64,
+        full_feature_names: bool = False,
+    ) -> np.ndarray:
+        """Return number features as a matrix (rows, columns) in the given column order; null is NaN, true is 1.
+
+        Raises ContractError for a column that the service does not have or that is not a number.
+        """
+        plan, request = self._prepare(features, entities, request_data, full_feature_names)
+        read = self._read(plan, request)
+        result = np.empty((request.rows, len(columns)), dtype)
+        for place, name in enumerate(columns):
+            if name not in plan.outputs:
+                raise _unknown(name, plan)
+            values, nulls = read.numbers(name) or _numbers(name, read.array(name))
+            result[:, place] = values
+            if nulls is not None:
+                result[nulls, place] = np.nan
+        return result
+
+    def _prepare(
+        self,
+        features: str | FeatureService | list[str],
+        entities: Columns,
+        request_data: Mapping[str, Any] | None,
+        full_feature_names: bool,
+    ) -> tuple[Plan, RequestColumns]:
+        store = self._store
+        if isinstance(features, str):
+            features = store.registry.get_feature_service(features, store.project, allow_cache=True)
+        plan = self._planner.plan(store.config, store.registry, features, full_feature_names)
+        columns = _columns(entities)
+        rows = len(next(iter(columns.values()), ()))
+        for name, values in (request_data or {}).items():
+            columns[name] = [values] * rows if np.ndim(values) == 0 else values
+        request = request_columns(plan, columns)
+        for read in plan.reads:
+            for key in read.required_keys:
+                if key not in request.keys:
+                    raise ContractError(
+                        f"request for {len(plan.outputs)} features",
+                        expected=f"the join key {key!r} of view {read.feature_view.name}",
+                        got=f"columns {', '.join(columns)}",
+                        fix="Pass it with the entities.",
+                    )
+        return plan, request
+
+    def _read(self, plan: Plan, request: RequestColumns) -> Answer:
+        config = self._store.config
+        if isinstance(self._online, PackedSqliteOnlineStore):
+            keys = [read.encode(request.keys, request.rows) for read in plan.reads]
+            return self._online.answer(config, plan, request, keys)
+        answer = redis_answer if is_redis(self._online) else feast_answer
+        return answer(self._online, config, plan, request, self._clock.now())
+
+
+def read_features(
+    store: FeatureStore,
+    feature_service: str | FeatureService | list[str],
+    entities: Columns,
+    request_data: Mapping[str, Any] | None = None,
+) -> pa.Table:
+    """Read one request as a table; see BulkReader.features, which is faster for many."""
+    return BulkReader(store).features(feature_service, entities, request_data)
+
+
+def read_matrix(
+    store: FeatureStore,
+    feature_service: str | FeatureService | list[str],
+    entities: Columns,
+    columns: Sequence[str],
+    request_data: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Read one request as a float64 matrix; see BulkReader.matrix, which is faster for many."""
+    return BulkReader(store).matrix(feature_service, entities, columns, request_data)
+
+
+def to_matrix(table: pa.Table, columns: Sequence[str], dtype: type[np.floating] = np.float64) -> np.ndarray:
+    """Turn number columns of a table into the matrix that BulkReader.matrix gives for the same values."""
+    result = np.empty((table.num_rows, len(columns)), dtype)
+    for place, name in enumerate(columns):
+        values, nulls = _numbers(name, table[name].combine_chunks())
+        result[:, place] = values
+        if nulls is not None:
+            result[nulls, place] = np.nan
+    return result
+
+
+def _columns(entities: Columns) -> dict[str, Any]:
+    if isinstance(entities, pa.Table):
+        return {name: entities[name].combine_chunks() for name in entities.column_names}
+    return dict(entities)
+
+
+def _numbers(name: str, column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a column as (float64 or integer values, null mask or None)."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    kind, nulls = column.type, None
+    if column.null_count:
+        nulls = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_null(kind):
+        return np.zeros(len(column)), nulls
+    if pa.types.is_timestamp(kind):
+        column = column.view(pa.int64())
+    elif pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise ContractError(
+            f"column {name}",
+            expected="a number, a boolean or a time",
+            got=str(kind),
+            fix="Leave it out of the model's columns, or compute a number from it in an on-demand view.",
+        )
+    return column.fill_null(0).to_numpy(zero_copy_only=False), nulls
+
+
+def _unknown(name: str, plan: Plan) -> ContractError:
+    return ContractError(
+        f"column {name}",
+        expected="a feature of the request",
+        got=f"a request for {', '.join(plan.outputs)}",
+        fix=f"Add it to the service, or train the model on the service as it is.{did_you_mean(name, plan.outputs)}",
+    )

@@ -1,0 +1,63 @@
+"""On-demand feature views over Arrow columns, once per request, by the view's own transformation.
+
+A view tagged `arrow: <package.module.function>` is computed by that function (table of its inputs -> table of its
+features) without a detour through pandas; the view's own transformation then has to give the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Final
+
+import pyarrow as pa
+from feast.on_demand_feature_view import OnDemandFeatureView
+
+from feature_repo.errors import ContractError, did_you_mean
+from feature_repo.stores.packed_request import Plan, output_name
+
+ARROW_TAG: Final = "arrow"
+
+
+def transform(view: OnDemandFeatureView, inputs: pa.Table, plan: Plan) -> dict[str, pa.Array]:
+    """Return the columns that the plan asks of one on-demand view.
+
+    `inputs` holds join keys, request data and the features of the view's sources under their short names.
+    """
+    wanted = plan.on_demand_outputs(view)
+    if not wanted:
+        return {}
+    if ARROW_TAG in view.tags:
+        result = _arrow_function(view.tags[ARROW_TAG])(inputs)
+        full = plan.full_feature_names
+        result = result.rename_columns([output_name(view, name, full) for name in result.column_names])
+    else:
+        result = view.transform_arrow(inputs, plan.full_feature_names)
+    for name in wanted:
+        if name not in result.column_names:
+            raise ContractError(
+                f"on-demand view {view.name}",
+                expected=f"a column {name!r} from its transformation",
+                got=f"columns {', '.join(result.column_names)}",
+                fix=f"Return every feature of its schema.{did_you_mean(name, result.column_names)}",
+            )
+    return {name: _one(result[name]) for name in wanted}
+
+
+def inputs_of(view: OnDemandFeatureView, features: Mapping[tuple[str, str], Callable[[], pa.Array]]) -> dict:
+    """Pick the features of a view's declared sources from columns by (view, feature)."""
+    sources = view.source_feature_view_projections.values()
+    return {f.name: features[source.name, f.name]() for source in sources for f in source.features}
+
+
+def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+@lru_cache
+def _arrow_function(path: str) -> Callable[[pa.Table], pa.Table]:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
