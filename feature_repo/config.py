@@ -108,7 +108,7 @@ class RankerConfig(Section):
 class EngineConfig(Section):
     """Bounds for DuckDB while it computes features and reads the lake."""
 
-    memory_limit: str = "4GB"
+    memory_limit: Annotated[str, Field(pattern=r"^[0-9.]+ ?([KMGT]i?B|%)$")] = "4GB"
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -152,25 +152,39 @@ def validate_yaml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise _explain(path, model, error) from error
+        raise _explain(path, model, error, raw) from error
 
 
-def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> ConfigError:
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "extra_forbidden":
-        got = repr(fault["input"])
-        return ConfigError(
-            f"{path}, key {key}", expected=fault["msg"], got=got[:120], fix="Mend this value and run again."
-        )
-    known = _keys_of(model)
-    word = str(fault["loc"][-1])
-    return ConfigError(
-        f"{path}, key {key}",
-        expected="a known key",
-        got=repr(word),
-        fix=f"Remove it or correct it.{did_you_mean(word, known)}",
-    )
+def _explain(path: Path, model: type[BaseModel], error: ValidationError, raw: object) -> ConfigError:
+    """One ConfigError for the first fault; an unknown key comes first, since it often explains a missing one."""
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    key = _key(faults[0]["loc"], raw)
+    if faults[0]["type"] == "extra_forbidden":
+        word = str(faults[0]["loc"][-1])
+        fix = f"Remove it or correct it.{did_you_mean(word, _keys_of(model))}"
+        return ConfigError(f"{path}, key {key}", expected="a known key", got=repr(word), fix=fix)
+    same_key = [fault for fault in faults if _key(fault["loc"], raw) == key]
+    expected = " or ".join(dict.fromkeys(_wish(fault["msg"]) for fault in same_key))
+    got = "nothing" if faults[0]["type"] == "missing" else repr(faults[0]["input"])[:120]
+    return ConfigError(f"{path}, key {key}", expected=expected, got=got, fix="Mend this value and run again.")
+
+
+def _key(location: tuple[int | str, ...], raw: object) -> str:
+    """The key as the file has it: pydantic's location without the names of types that it tried."""
+    parts = []
+    for number, part in enumerate(location):
+        if (isinstance(raw, Mapping) and part in raw) or (isinstance(raw, list) and isinstance(part, int)):
+            raw = raw[part]
+        elif number < len(location) - 1 or not isinstance(raw, Mapping):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _wish(message: str) -> str:
+    for opening in ("Value error, ", "Input should be "):
+        message = message.removeprefix(opening)
+    return "a value" if message == "Field required" else message
 
 
 def _keys_of(model: type[BaseModel]) -> set[str]:

@@ -46,8 +46,8 @@ def resolve_ids(
     """Decide the type of user and item ids and cast the staged tables to it.
 
     Integers in Parquet and whole numbers in CSV are int64. Texts are strings; so are, in CSV, digits with leading zeros
-    and numbers too long for int64. Raises DataError where numbers and texts are mixed without a declared type, and where
-    the type is unlike the lake's.
+    and numbers too long for int64. Raises DataError where numbers and texts are mixed without a declared type, and
+    where the type is unlike the lake's.
     """
     return {key: _resolve(connection, dataset, key, _in_lake(manifest, key)) for key in (USER, ITEM)}
 

@@ -245,7 +245,7 @@ TYPED = HEADER.strip() + ",event_type\n1,2,2024-01-01,view\n1,2,2024-01-01,buy\n
         ),
         ("name: x\nevents: {files: f.csv}\n", TYPED, DataError, r'f.csv: expected a file .*mean "e.csv"'),
         ("name: x\nevents: {files: 'p-*.csv'}\n", TYPED, DataError, r"p-\*.csv: expected a file .* there are e.csv"),
-        ("name: x\n", TYPED, ConfigError, r"key events: expected Field required"),
+        ("name: x\n", TYPED, ConfigError, r"key events: expected a value, got nothing"),
         ("events: [", TYPED, ConfigError, r"expected valid YAML"),
     ],
 )
