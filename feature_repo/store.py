@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ from feature_repo.building.state import ViewState
 from feature_repo.columns import ITEM, TIME, USER
 from feature_repo.data_set import DataSet
 from feature_repo.errors import MissingError, did_you_mean
+from feature_repo.on_demand.columns import ARROW_TAG, REQUEST_TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 REPO: Final = Path(__file__).parent
-REQUEST_TIME: Final = "request_time"
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -187,16 +188,19 @@ def historical_features(workspace: Workspace, entities: pa.Table, service: str) 
 
 
 def _with_on_demand(table: pa.Table, views: list[OnDemandFeatureView]) -> pa.Table:
-    """Append the features of on-demand views: our own functions on Arrow, anyone's as Feast runs them."""
-    from feature_repo.on_demand import function_of
-
+    """Append the features of on-demand views: on Arrow where a view names such a function, else as Feast runs them."""
     for view in views:
-        function = function_of(view.name)
-        added = view.transform_arrow(table) if function is None else function.on_arrow(table)
+        added = arrow_function(view)(table) if ARROW_TAG in view.tags else view.transform_arrow(table)
         for name in added.column_names:
             if not name.startswith("__index"):
                 table = table.append_column(name, added[name])
     return table
+
+
+def arrow_function(view: OnDemandFeatureView) -> Callable[[pa.Table], pa.Table]:
+    """Return the function that the view's tag names."""
+    module, _, name = view.tags[ARROW_TAG].rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def online_features(workspace: Workspace, pairs: pa.Table, service: str) -> pa.Table:

@@ -54,6 +54,8 @@ FUNCTION: Final = PairFunction(
     compute=compute,
 )
 
+on_arrow = FUNCTION.on_arrow
+
 
 def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
     return on_demand_view(FUNCTION, views)

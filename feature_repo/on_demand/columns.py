@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
 REQUEST_TIME: Final = "request_time"
+ARROW_TAG: Final = "arrow"
 TIMES: Final = pa.timestamp("us", tz="UTC")
 NAMES: Final = pa.list_(pa.string())
 COUNTS: Final = pa.list_(pa.int32())
@@ -75,8 +76,7 @@ def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
         return values.cast(dtype)
     if pa.types.is_timestamp(values.type) and values.type.tz is None:
         values = values.cast(pa.timestamp(values.type.unit, tz="UTC"))
-    whole = pc.floor_temporal(values.cast(dtype, safe=False), unit="second")
-    return whole
+    return pc.floor_temporal(values.cast(dtype, safe=False), unit="second")
 
 
 def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
@@ -91,11 +91,11 @@ def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> 
         return None
     text = (
         f"def {function.name}(inputs):\n"
-        f"    from feature_repo.on_demand.{function.name} import FUNCTION\n\n"
+        f"    from {namespace_of(function)} import FUNCTION\n\n"
         f"    return FUNCTION.on_frame(inputs)\n"
     )
     namespace: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {}
-    exec(text, {"__name__": f"feature_repo.on_demand.{function.name}"}, namespace)
+    exec(text, {"__name__": namespace_of(function)}, namespace)
     request = RequestSource(name="request", schema=[Field(name=REQUEST_TIME, dtype=UnixTimestamp)])
     return OnDemandFeatureView(
         name=function.name,
@@ -104,4 +104,10 @@ def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> 
         mode="pandas",
         udf=namespace[function.name],
         udf_string=text,
+        tags={ARROW_TAG: f"{namespace_of(function)}.on_arrow"},
     )
+
+
+def namespace_of(function: PairFunction) -> str:
+    """The module that holds a function."""
+    return f"{__package__}.{function.name}"

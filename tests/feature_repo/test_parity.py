@@ -1,0 +1,86 @@
+"""What a ranker is trained on is what it is served: all features of the service, offline at T and online at T."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from feature_repo import store
+from feature_repo.building.snapshots import to_us
+from feature_repo.services import RANKER
+from feature_repo.workspace import Workspace
+
+TIMES = pa.timestamp("us", tz="UTC")
+
+
+@pytest.fixture(scope="module")
+def pairs(world: Workspace) -> pa.Table:
+    """Pairs of the entity table at T, others of known ids, repeated rows, unknown users and items; no stale pair."""
+    stamp = f"make_timestamptz({to_us(world.now)})"
+    with world.connect() as connection:
+        connection.execute(
+            f"CREATE VIEW proposed AS SELECT user_id, item_id, max(cut) AS cut FROM read_parquet("
+            f"'{world.feature_path('candidates')}/cut=*/*.parquet', hive_partitioning = false) GROUP BY ALL"
+        )
+        return connection.sql(f"""
+            (SELECT user_id, item_id FROM proposed WHERE cut = {stamp} ORDER BY hash(item_id, user_id) LIMIT 240)
+            UNION ALL (SELECT user_id, item_id FROM users, items
+                WHERE (user_id, item_id) NOT IN (SELECT (user_id, item_id) FROM proposed)
+                ORDER BY hash(item_id, user_id) LIMIT 80)
+            UNION ALL (SELECT user_id, item_id FROM proposed WHERE cut = {stamp} ORDER BY item_id, user_id LIMIT 5)
+            UNION ALL VALUES (-5, 1), (1, -7), (-5, -7)""").to_arrow_table()
+
+
+@pytest.fixture(scope="module")
+def offline(world: Workspace, pairs: pa.Table) -> pa.Table:
+    moment = pa.array([world.now] * pairs.num_rows, TIMES)
+    return store.historical_features(world, pairs.append_column("event_timestamp", moment), RANKER)
+
+
+@pytest.fixture(scope="module")
+def online(world: Workspace, pairs: pa.Table) -> pa.Table:
+    return store.online_features(world, pairs, RANKER)
+
+
+def test_offline_and_online_agree_exactly(pairs: pa.Table, offline: pa.Table, online: pa.Table) -> None:
+    columns = online.column_names[2:]
+    assert len(columns) > 90
+    assert pairs.num_rows >= 200
+    different = {}
+    for name in columns:
+        left = offline[name].to_pylist()
+        right = online[name].cast(offline[name].type).to_pylist()
+        if left != right:
+            different[name] = next((a, b) for a, b in zip(left, right, strict=True) if a != b)
+    assert different == {}
+
+
+def test_what_is_compared_is_mostly_there(pairs: pa.Table, offline: pa.Table, online: pa.Table) -> None:
+    columns = online.column_names[2:]
+    there = sum(pc.sum(offline[name].is_valid()).as_py() for name in columns)
+    assert there >= 0.5 * len(columns) * pairs.num_rows
+    assert sum(pc.sum(online[name].is_valid()).as_py() for name in columns) == there
+    nothing = offline.slice(pairs.num_rows - 1)
+    assert all(nothing[name][0].as_py() is None for name in columns)
+
+
+def test_columns_have_their_declared_types(offline: pa.Table) -> None:
+    assert offline.schema.field("user_events_7d").type == pa.int32()
+    assert offline.schema.field("item_repeat_share").type == pa.float32()
+    assert offline.schema.field("als_score").type == pa.float32()
+    assert offline.schema.field("user_days_since_last_event").type == pa.float32()
+
+
+@pytest.mark.xfail(strict=True, reason="the offline store does not yet hide what an older fit proposed")
+def test_a_pair_of_an_older_cut_is_no_candidate_now(world: Workspace) -> None:
+    with world.connect() as connection:
+        stale = connection.sql(f"""
+            SELECT user_id, item_id FROM read_parquet('{world.feature_path("candidates")}/cut=*/*.parquet',
+                hive_partitioning = false) GROUP BY ALL
+            HAVING max(cut) < make_timestamptz({to_us(world.now)}) LIMIT 20""").to_arrow_table()
+    assert stale.num_rows
+    moment = pa.array([world.now] * stale.num_rows, TIMES)
+    then = store.historical_features(world, stale.append_column("event_timestamp", moment), RANKER)
+    now = store.online_features(world, stale, RANKER)
+    assert then["als_score"].to_pylist() == now["als_score"].to_pylist()
