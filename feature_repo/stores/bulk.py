@@ -13,6 +13,7 @@ keep times in whole seconds only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class BulkReader:
         self._store = store
         self._online = store._get_provider().online_store
         self._planner = Planner()
+        self._services: dict[str, tuple[datetime | None, FeatureService]] = {}
         repo = store.config.repo_path or Path.cwd()
         self._clock = Clock(getattr(store.config.online_store, "clock", DATA), data_dir(repo) / FILE_NAME)
 
@@ -100,7 +102,7 @@ class BulkReader:
     ) -> tuple[Plan, RequestColumns]:
         store = self._store
         if isinstance(features, str):
-            features = store.registry.get_feature_service(features, store.project, allow_cache=True)
+            features = self._service(features)
         plan = self._planner.plan(store.config, store.registry, features, full_feature_names)
         columns = _columns(entities)
         rows = len(next(iter(columns.values()), ()))
@@ -117,6 +119,16 @@ class BulkReader:
                         fix="Pass it with the entities.",
                     )
         return plan, request
+
+    def _service(self, name: str) -> FeatureService:
+        """Return a registered service, read again only when Feast has read its registry again."""
+        registry = self._store.registry
+        since = getattr(registry, "cached_registry_proto_created", None)
+        held = self._services.get(name)
+        if held is None or held[0] != since or not registry.is_cache_valid():
+            service = registry.get_feature_service(name, self._store.project, allow_cache=True)
+            held = self._services[name] = (getattr(registry, "cached_registry_proto_created", None), service)
+        return held[1]
 
     def _read(self, plan: Plan, request: RequestColumns) -> Answer:
         config = self._store.config

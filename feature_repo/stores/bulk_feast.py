@@ -66,7 +66,8 @@ def feast_answer(online: OnlineStore, config: RepoConfig, plan: Plan, request: R
 
 def _read(online: OnlineStore, config: RepoConfig, read: ViewRead, request: RequestColumns, now: int) -> ViewRows:
     arrays = read.key_arrays(request.keys, request.rows)
-    keys, first, index = distinct(read.view.keys.to_list(arrays))
+    keys, index = distinct(read.view.keys.to_list(arrays))
+    first = first_places(index, len(keys))
     protos = entity_keys(read.feature_view, [array.take(pa.array(first)) for array in arrays])
     known = [i for i, key in enumerate(keys) if key is not None]
     rows: list[tuple] = [(None, None)] * len(keys)
@@ -89,6 +90,11 @@ def view_rows(read: ViewRead, rows: list[tuple], index: np.ndarray | None, now: 
     event = np.array([0 if time is None else (_aware(time) - _EPOCH) // _MICROSECOND for time, _ in rows], np.int64)
     opened = ArrowRows(read.view.layout, columns, event)
     return ViewRows(opened, index, found, too_old(opened, found, read.view.ttl, now))
+
+
+def first_places(index: np.ndarray | None, count: int) -> np.ndarray:
+    """Return where each of `count` distinct keys comes first in the request."""
+    return np.arange(count) if index is None else np.unique(index, return_index=True)[1]
 
 
 def _aware(time: datetime) -> datetime:

@@ -19,7 +19,7 @@ from feast.protos.feast.types.Value_pb2 import Value, ValueType
 from feast.repo_config import RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_repo.stores.bulk_feast import ArrowRows
+from feature_repo.stores.bulk_feast import ArrowRows, first_places
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, arrow_numbers
 from feature_repo.stores.packed_answer import Answer
 from feature_repo.stores.packed_read import ViewRows, distinct, too_old
@@ -55,9 +55,9 @@ class _Asked:
     def __init__(self, config: RepoConfig, read: ViewRead, request: RequestColumns) -> None:
         self._read = read
         arrays = read.key_arrays(request.keys, request.rows)
-        keys, first, self._index = distinct(read.view.keys.to_list(arrays))
+        keys, self._index = distinct(read.view.keys.to_list(arrays))
         self._known = np.array([key is not None for key in keys], bool)
-        chosen = pa.array(np.asarray(first)[self._known])
+        chosen = pa.array(first_places(self._index, len(keys))[self._known])
         hashes = serialized_keys(read, [array.take(chosen) for array in arrays], config.project)
         name = read.view.name
         fields = [*(_mmh3(f"{name}:{feature}") for feature in read.features), f"_ts:{name}"]

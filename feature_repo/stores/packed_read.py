@@ -86,7 +86,7 @@ def read_view(
     snapshot: Snapshot, cache: RecordCache, view: PackedView, keys: Sequence[Key | None], now: int
 ) -> ViewRows:
     """Read the rows of `keys`; a null key, an unknown one and one whose row is older than the ttl give nulls."""
-    distinct_keys, _, index = distinct(keys)
+    distinct_keys, index = distinct(keys)
     table = snapshot.catalogue.views.get(view.id)
     records: list[bytes | None] = [None] * len(distinct_keys)
     if table is not None and table.keys == view.keys:
@@ -97,14 +97,13 @@ def read_view(
     return ViewRows(rows, index, found, too_old(rows, found, view.ttl, now))
 
 
-def distinct(keys: Sequence[Key | None]) -> tuple[list[Key | None], list[int], np.ndarray | None]:
-    """Return the distinct keys, where each comes first, and which of them each key is (None: all are distinct)."""
-    place: dict[Key | None, int] = {}
-    index = [place.setdefault(key, len(place)) for key in keys]
-    if len(place) == len(keys):
-        return list(keys), index, None
-    whole = np.array(index, np.int64)
-    return list(place), np.unique(whole, return_index=True)[1].tolist(), whole
+def distinct(keys: Sequence[Key | None]) -> tuple[list[Key | None], np.ndarray | None]:
+    """Return the distinct keys in order, and which of them each key is (None: all are distinct)."""
+    only = dict.fromkeys(keys)
+    if len(only) == len(keys):
+        return list(keys), None
+    place = dict(zip(only, range(len(only)), strict=True))
+    return list(only), np.fromiter(map(place.__getitem__, keys), np.int64, len(keys))
 
 
 def too_old(rows: FeatureRows, found: np.ndarray, ttl: int, now: int) -> np.ndarray:

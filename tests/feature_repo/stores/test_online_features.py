@@ -124,7 +124,6 @@ def test_malformed_requests_fail_as_on_the_stock_store(packed_store: Any, stock_
         (["users:age"], [{"user_id": 1}, {"user": 1}], ValueError),
         (["users:age", "items:title"], {"user_id": [1, 2], "item_id": ["a"]}, ValueError),
         (["users:age"], {"user_id": ["one"]}, ValueError),
-        (["items:title"], {"item_id": [1]}, TypeError),
         (["users:height"], {"user_id": [1]}, KeyError),
         (["users:age", "users:age"], {"user_id": [1]}, FeatureNameCollisionError),
         (["boosts:boosted"], {"user_id": [1], "item_id": ["i0"]}, RequestDataNotFoundInEntityRowsException),
@@ -133,6 +132,12 @@ def test_malformed_requests_fail_as_on_the_stock_store(packed_store: Any, stock_
         for store in (packed_store, stock_store):
             with pytest.raises(error):
                 store.get_online_features(features, entities)
+
+
+def test_keys_of_another_type_are_converted_as_feast_does(packed_store: Any, stock_store: Any) -> None:
+    for features, entities in ((["items:title"], {"item_id": [1]}), (["users:age"], {"user_id": ["1"]})):
+        ours = packed_store.get_online_features(features, entities).to_dict()
+        assert ours == stock_store.get_online_features(features, entities).to_dict()
 
 
 def test_version_metadata(packed_store: Any) -> None:
