@@ -112,7 +112,7 @@ class _Columns:
         value, staged_type = made
         if self.layout.is_csv and declared is None:
             staged_type = None  # any id looks like a text there: all of them together decide
-        return Field(name, Kind.KEY, self._raw(column), value, staged_type, column)
+        return Field(name, Kind.KEY, self._raw(column), value, staged_type, self._is_text(column), column)
 
     def time(self, name: str, kind: Kind, column: str, form: TimeForm) -> Field:
         sql_type = self.layout.type_of(column)
@@ -132,10 +132,11 @@ class _Columns:
                 fix="Add it to the mapping.",
             )
         hint = "Mend the row, or declare the times' `unit` (s, ms, us, ns) or `format` in the mapping."
-        return Field(name, kind, self._raw(column), value, label=column, hint=hint)
+        return Field(name, kind, self._raw(column), value, None, self._is_text(column), column, hint)
 
     def number(self, name: str, column: str) -> Field:
-        return Field(name, Kind.NUMBER, self._raw(column), typed.number(f"raw_{name}"), label=column)
+        value = typed.number(f"raw_{name}")
+        return Field(name, Kind.NUMBER, self._raw(column), value, None, self._is_text(column), column)
 
     def text(self, name: str, column: str, kind: Kind = Kind.TEXT) -> Field:
         return Field(name, kind, self._raw(column), f"CAST(raw_{name} AS VARCHAR)", label=column)
@@ -152,6 +153,9 @@ class _Columns:
     def optional(self, named: str | None, own: str) -> str | None:
         """The file's column for a lake column that need not exist: the one named, else one of the same name."""
         return named or (own if own in self.layout.columns else None)
+
+    def _is_text(self, column: str) -> bool:
+        return self.layout.type_of(column) == "VARCHAR"
 
     def _raw(self, column: str) -> str:
         return self.layout.raw(column)

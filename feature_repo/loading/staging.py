@@ -57,7 +57,9 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, table: SourceTable, 
 
 
 def _value(column: Field) -> str:
-    return column.value or (_blank_is_null(column) if column.kind is Kind.CATEGORY else column.raw_name)
+    if column.value is not None:
+        return column.value
+    return _blank_is_null(column) if column.kind is Kind.CATEGORY and column.raw_is_text else column.raw_name
 
 
 def _blank_is_null(column: Field) -> str:
@@ -80,7 +82,9 @@ def _checks(table: SourceTable, now: datetime) -> list[Check]:
 
 
 def _column_checks(column: Field, now: datetime) -> list[Check]:
-    blank = f"({column.raw_name} IS NULL OR trim(CAST({column.raw_name} AS VARCHAR)) = '')"
+    blank = f"{column.raw_name} IS NULL"
+    if column.raw_is_text:
+        blank = f"({blank} OR trim(CAST({column.raw_name} AS VARCHAR)) = '')"
     checks = []
     if column.kind in _REQUIRED:
         fix = "Fill it in or leave the row out."

@@ -97,7 +97,7 @@ _ITEM_KINDS = {
 
 def _table(view: str, kinds: dict[str, Kind]) -> SourceTable:
     def column(name: str, kind: Kind) -> Field:
-        return Field(name, kind, name, sql_type="BIGINT" if kind is Kind.KEY else None)
+        return Field(name, kind, name, sql_type="BIGINT" if kind is Kind.KEY else None, raw_is_text=False)
 
     fields = tuple(column(name, kind) for name, kind in kinds.items())
     return SourceTable((Scan("the synthetic world", view),), fields)
