@@ -36,8 +36,8 @@ class Field:
     """One lake column: `raw` is SQL over the file's columns, `value` is SQL over `raw_<name>` (default: raw as it is).
 
     A `value` that is null where `raw` holds something could not be parsed. `sql_type` overrides the kind's (ids come as
-    BIGINT or VARCHAR). `raw_is_text`: a `raw` of blanks is as good as null. `label` names the file's column in messages,
-    `hint` says what to do about a value that can't be parsed.
+    BIGINT or VARCHAR). `raw_is_text`: a `raw` of blanks is as good as null. `label` names the file's column in
+    messages, `hint` says what to do about a value that can't be parsed.
     """
 
     name: str

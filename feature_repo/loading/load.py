@@ -77,7 +77,7 @@ def load_source(source: str, lake: Lake, options: LoadOptions) -> LoadReport:
 def read_source(connection: duckdb.DuckDBPyConnection, source: str, options: LoadOptions) -> Dataset:
     """Find out what a source is and describe its tables; raise DataError where it is nothing known."""
     if source == SYNTHETIC:
-        return read_synthetic(connection, options.world)
+        return read_synthetic(connection, options.world, options.on_step)
     path = Path(source)
     if not path.exists():
         raise DataError(path, expected="a directory or file", got="nothing there", fix="Check the path.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -36,11 +36,13 @@ _START_US = int(START.timestamp()) * 1_000_000
 _MOST_DAYS = 1000  # the world must end before today
 
 
-def read_synthetic(connection: duckdb.DuckDBPyConnection, world: World) -> Dataset:
-    """Describe a synthetic world; its events are generated day by day while they are read."""
+def read_synthetic(
+    connection: duckdb.DuckDBPyConnection, world: World, on_step: Callable[[str], None] = lambda step: None
+) -> Dataset:
+    """Describe a synthetic world; its events are generated day by day while they are read, each day announced."""
     _check(world)
     population = build_population(world)
-    connection.register("world_events", _event_reader(world, population))
+    connection.register("world_events", _event_reader(world, population, on_step))
     connection.register("world_users", _user_table(world, population))
     connection.register("world_items", _item_table(world, population))
     settings = {"users": world.users, "items": world.items, "days": world.days, "seed": world.seed}
@@ -103,7 +105,7 @@ def _table(view: str, kinds: dict[str, Kind]) -> SourceTable:
     return SourceTable((Scan("the synthetic world", view),), fields)
 
 
-def _event_reader(world: World, population: Population) -> pa.RecordBatchReader:
+def _event_reader(world: World, population: Population, on_step: Callable[[str], None]) -> pa.RecordBatchReader:
     import pyarrow as pa
 
     dictionary = pa.dictionary(pa.int8(), pa.string())
@@ -117,11 +119,14 @@ def _event_reader(world: World, population: Population) -> pa.RecordBatchReader:
             ORIGIN: dictionary,
         }
     )
-    return pa.RecordBatchReader.from_batches(schema, _batches(world, population, schema))
+    return pa.RecordBatchReader.from_batches(schema, _batches(world, population, schema, on_step))
 
 
-def _batches(world: World, population: Population, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for day in generate_days(world, population):
+def _batches(
+    world: World, population: Population, schema: pa.Schema, on_step: Callable[[str], None]
+) -> Iterator[pa.RecordBatch]:
+    for number, day in enumerate(generate_days(world, population), start=1):
+        on_step(f"day {number} of {world.last_day}")
         yield _batch(day, schema, end=world.last_day * DAY_US)
 
 

@@ -26,7 +26,9 @@ def load(
     mapping: Annotated[
         Path | None, typer.Option(help="Mapping file for the CSV or Parquet files in the directory SOURCE.")
     ] = None,
-    min_rating: Annotated[float, typer.Option(help="MovieLens: the lowest rating that is a label.")] = 4.0,
+    min_rating: Annotated[
+        float, typer.Option(min=0, max=10, help="MovieLens: the lowest rating that is a label.")
+    ] = 4.0,
     users: Annotated[int, typer.Option(help="Number of users.", rich_help_panel=_SYNTHETIC)] = 1500,
     items: Annotated[int, typer.Option(help="Number of items.", rich_help_panel=_SYNTHETIC)] = 800,
     days: Annotated[int, typer.Option(help="Length of the log.", rich_help_panel=_SYNTHETIC)] = 120,
