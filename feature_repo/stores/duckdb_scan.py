@@ -68,7 +68,7 @@ class DuckDBScan:
     @cached_property
     def rows(self) -> int:
         where = f" WHERE {' AND '.join(self.conditions)}" if self.conditions else ""
-        return self._query(f"SELECT count(*) FROM {self.table}{where}").fetchone()[0]
+        return self._query(f"SELECT count(*) FROM {self.table}{where}").fetchall()[0][0]
 
     def prune(self, bounds: Mapping[str, tuple[int, int]]) -> DuckDBScan:
         conditions = []

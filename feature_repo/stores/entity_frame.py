@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -143,7 +143,7 @@ def mentioned_tables(query: str, settings: Settings, registry: BaseRegistry, pro
 
 def _keys_between(spec: ViewSpec, settings: Settings, start: datetime, end: datetime) -> pa.Table:
     scan = open_scan(spec.source, settings, spec.declared)
-    spec.check(scan.schema)
+    spec = replace(spec, features=()).in_source(scan.schema)
     unit = finest_unit(scan.schema.field(spec.time).type)
     low, high = tick(start, unit), tick(end, unit)
     columns = [key for key, _ in spec.keys]

@@ -43,8 +43,8 @@ class HistoricalRetrieval:
         """Return the entity frame's columns and the features, one row per entity row, in its order."""
         table = self.entities.table
         for spec in self.specs:
-            matches = self._match(spec)
-            for group in column_groups(spec, matches.scan.schema, len(matches.rows)):
+            stored, matches = self._match(spec)
+            for group in column_groups(stored, matches.scan.schema, len(matches.rows)):
                 compact = fetch(matches, group)
                 for name in compact.column_names:
                     table = table.append_column(name, gather(compact[name], matches.positions, self.settings.threads))
@@ -62,16 +62,16 @@ class HistoricalRetrieval:
                         table = table.append_column(name, column)
                 yield table
 
-    def _match(self, spec: ViewSpec) -> Matches:
+    def _match(self, spec: ViewSpec) -> tuple[ViewSpec, Matches]:
+        """Match one view; return its spec in its source's column names and the rows that won."""
         scan = open_scan(spec.source, self.settings, spec.declared)
-        spec.check(scan.schema)
-        return match(
-            spec, scan, self.entities.table, self._times, strict=self.settings.strict, budget=self.settings.budget
-        )
+        spec = spec.in_source(scan.schema)
+        entities, settings = self.entities.table, self.settings
+        return spec, match(spec, scan, entities, self._times, strict=settings.strict, budget=settings.budget)
 
     def _compact(self, spec: ViewSpec, spill: Path) -> tuple[dict[str, pa.ChunkedArray], np.ndarray]:
         """Fetch a view's winning rows; beyond the budget they are written to a file and mapped."""
-        matches = self._match(spec)
+        spec, matches = self._match(spec)
         groups = list(column_groups(spec, matches.scan.schema, len(matches.rows)))
         columns: dict[str, pa.ChunkedArray] = {}
         held = 0

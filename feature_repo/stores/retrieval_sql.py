@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from feature_repo.stores.duckdb_scan import identifier
-from feature_repo.stores.scans import source_sql
+from feature_repo.stores.scans import open_scan, source_sql
 from feature_repo.stores.settings import Settings
 from feature_repo.stores.times import ticks_of
 from feature_repo.stores.view_spec import ViewSpec
@@ -23,7 +23,8 @@ def historical_sql(
     entities = f"entities AS (\n{query.strip().rstrip(';')}\n)"
     columns = ["e.*"]
     joins = []
-    for place, spec in enumerate(specs):
+    for place, asked in enumerate(specs):
+        spec = asked.in_source(open_scan(asked.source, settings, asked.declared).schema)
         columns += [f"v{place}.{identifier(feature.output)}" for feature in spec.features]
         joins.append(f"LEFT JOIN LATERAL (\n{_latest(spec, time, settings)}\n) AS v{place} ON true")
     body = "\n".join([f"SELECT {', '.join(columns)}", "FROM entities AS e", *joins])

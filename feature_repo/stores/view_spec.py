@@ -1,9 +1,9 @@
-"""What a point-in-time join needs to know of a feature view, in the names of its source."""
+"""What a point-in-time join needs to know of a feature view."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from feature_repo.errors import ContractError, did_you_mean
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: its column in the source, its column in the result, its declared type (None: as stored)."""
+    """One feature: its column, its column in the result, its declared type (None: as stored)."""
 
     column: str
     output: str
@@ -27,7 +27,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """One view of one request. `keys` pairs a column of the source with a column of the entity frame."""
+    """One view of one request. `keys` pairs a column of the view with a column of the entity frame."""
 
     name: str
     source: FileSource
@@ -44,10 +44,20 @@ class ViewSpec:
         features = {feature.column: feature.declared or pa.null() for feature in self.features}
         return pa.schema([*((name, pa.null()) for name in names if name not in features), *features.items()])
 
-    def check(self, schema: pa.Schema) -> None:
-        """Raise ContractError where the source lacks a column."""
-        needed = [*(key for key, _ in self.keys), self.time, *(feature.column for feature in self.features)]
-        for column in [*needed, *([self.created] if self.created else [])]:
+    def in_source(self, schema: pa.Schema) -> ViewSpec:
+        """Return the spec in the source's own column names; raise ContractError where the source lacks a column.
+
+        A mapping applies only where its stored column exists: Feast's sources may name columns that they lack.
+        """
+        stored = {new: old for old, new in self.source.field_mapping.items() if old in schema.names}
+        found = replace(
+            self,
+            keys=tuple((stored.get(key, key), name) for key, name in self.keys),
+            time=stored.get(self.time, self.time),
+            created=stored.get(self.created, self.created) if self.created else None,
+            features=tuple(replace(f, column=stored.get(f.column, f.column)) for f in self.features),
+        )
+        for column in found.declared.names:
             if column not in schema.names:
                 raise ContractError(
                     f"view {self.name}, source {self.source.path}",
@@ -55,33 +65,38 @@ class ViewSpec:
                     got=f"columns {', '.join(schema.names)}",
                     fix=f"Recompute the view or correct its definition.{did_you_mean(column, schema.names)}",
                 )
+        return found
 
 
 def view_spec(view: FeatureView, feature_refs: Sequence[str], full_feature_names: bool) -> ViewSpec:
-    """Read a view as Feast hands it to a store: projection, aliases, join key map and field mapping applied."""
+    """Read a view as Feast hands it to a store: projection, aliases and join key map applied, mapped names kept.
+
+    Raises ContractError for a feature that the view does not have.
+    """
     source = file_source(view.batch_source, view.name)
-    stored = {new: old for old, new in source.field_mapping.items()}
     prefix = f"{view.projection.name_to_use()}:"
     shown = view.projection.name_alias or view.name
     names = dict.fromkeys(ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix))
-    declared = {field.name: field for field in view.features}
-    features = tuple(
-        Feature(
-            column=stored.get(name, name),
-            output=f"{shown}__{name}" if full_feature_names else name,
-            declared=declared_type(declared.get(name)),
-        )
-        for name in names
-    )
-    created = source.created_timestamp_column or None
+    fields = {field.name: field for field in view.features}
+    for name in names:
+        if name not in fields:
+            raise ContractError(
+                f"view {view.name}",
+                expected=f"one of its features ({', '.join(fields)})",
+                got=repr(name),
+                fix=f"Correct the reference.{did_you_mean(name, fields)}",
+            )
     return ViewSpec(
         name=view.projection.name_to_use(),
         source=source,
-        keys=tuple((stored.get(key, key), view.projection.join_key_map.get(key, key)) for key in join_keys(view)),
-        time=stored.get(source.timestamp_field, source.timestamp_field),
-        created=stored.get(created, created) if created else None,
+        keys=tuple((key, view.projection.join_key_map.get(key, key)) for key in join_keys(view)),
+        time=source.timestamp_field,
+        created=source.created_timestamp_column or None,
         ttl=view.ttl or None,
-        features=features,
+        features=tuple(
+            Feature(name, f"{shown}__{name}" if full_feature_names else name, declared_type(fields[name]))
+            for name in names
+        ),
     )
 
 
@@ -102,10 +117,8 @@ def file_source(source: DataSource | None, name: str) -> FileSource:
     )
 
 
-def declared_type(field: Field | None) -> pa.DataType | None:
+def declared_type(field: Field) -> pa.DataType | None:
     """Return the Arrow type that a field declares, None for kinds that are taken as they are stored."""
-    if field is None:
-        return None
     try:
         data_type = from_feast_to_pyarrow_type(field.dtype)
     except ValueError:

@@ -97,7 +97,10 @@ def definitions() -> list[Any]:
             Field(name="score", dtype=Float32),
         ],
         source=FileSource(
-            name="items_source", path="lake/items/*.parquet", timestamp_field="at", field_mapping={"iid": "item_id"}
+            name="items_source",
+            path="lake/items/*.parquet",
+            timestamp_field="at",
+            field_mapping={"iid": "item_id", "absent": "at"},
         ),
     )
     pairs = FeatureView(
@@ -267,6 +270,8 @@ def test_errors_name_what_is_wrong(store: FeatureStore) -> None:
     job = store.get_historical_features(entity_df=numbers, features=["users:clicks"])
     with pytest.raises(ContractError, match="join keys of one kind"):
         job.to_arrow()
+    with pytest.raises(KeyError, match="nothing"):
+        store.get_historical_features(entity_df=FRAME, features=["users:nothing"])
     with pytest.raises(ContractError, match="to_sql"):
         store.get_historical_features(entity_df=FRAME, features=["users:clicks"]).to_sql()
 
