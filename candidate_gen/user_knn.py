@@ -27,11 +27,11 @@ class UserKNN(CandidateSource):
 
     def __init__(
         self,
-        k: int = 500,
+        k: int = 300,
         half_life_days: float | None = 30.0,
         weighting: Literal["cosine", "idf"] = "idf",
-        pool: int = 20_000,
-        history: int | None = None,
+        pool: int = 10_000,
+        history: int | None = 200,
     ) -> None:
         self.k = k
         self.half_life_days = half_life_days
@@ -63,9 +63,9 @@ class UserKNN(CandidateSource):
 
 
 def inverse_frequency(vectors: sparse.csr_array) -> np.ndarray:
-    """Return log((1 + users) / (1 + users with the item)) per item."""
+    """Return log((1 + users with a history) / (1 + users with the item)) per item."""
     owners = np.bincount(vectors.indices, minlength=vectors.shape[1])
-    return np.log((1 + vectors.shape[0]) / (1 + owners))
+    return np.log((1 + np.count_nonzero(np.diff(vectors.indptr))) / (1 + owners))
 
 
 def _most_recent(interactions: Interactions, pool: int) -> np.ndarray:

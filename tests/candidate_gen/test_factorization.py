@@ -69,16 +69,16 @@ def test_equals_the_slow_version(random_log, monkeypatch, alpha):
 
 def test_who_is_known_by_attributes_only_is_served(random_log, read_log):
     taste = [(f"u{u}", f"i{i}", 1.0, 1.0) for u in range(20) for i in range(20) if u % 2 == i % 2 and (u * i) % 3]
-    users = {"user_id": [*(f"u{u}" for u in range(20)), "cold"], "plan": ["even", "odd"] * 10 + ["odd"]}
+    users = {"user_id": [*(f"u{u}" for u in range(20)), "cold", "unseen"], "plan": ["even", "odd"] * 10 + ["odd"] * 2}
     items = {"item_id": [*(f"i{i}" for i in range(20)), "new"], "categories": [["E"], ["O"]] * 10 + [["O"]]}
     log = read_log([*taste, ("cold", "i0", 2.0, 0.0)], users=users, items=items)
     source = AttributeFactorization(4, 0.1, attribute_ridge=0.1).fit(log)
     top = source.recommend(pa.array(["cold"]), 5)["item_id"].to_pylist()
     assert all(int(item[1:]) % 2 == 1 for item in top if item != "new")
-    pairs = source.score(pa.array(["u1", "u2", "cold", "nobody"]), pa.array(["new"] * 4)).to_pylist()
+    pairs = source.score(pa.array(["u1", "u2", "cold", "unseen", "nobody"]), pa.array(["new"] * 5)).to_pylist()
     assert pairs[0] > 0.3 > pairs[1]
-    assert pairs[2] > 0.3
-    assert pairs[3] is None
+    assert pairs[2] == pairs[3] > 0.3
+    assert pairs[4] is None
 
 
 def test_without_attributes_it_is_plain_matrix_factorisation(random_log):

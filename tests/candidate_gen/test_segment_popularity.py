@@ -56,6 +56,13 @@ def test_users_without_a_segment_get_what_is_popular(random_log):
     np.testing.assert_allclose(scores, np.tile(overall, (3, 1)), rtol=1e-6)
 
 
+def test_a_user_known_by_attributes_only_gets_the_segments_items(read_log):
+    users = {"user_id": ["a", "b", "new"], "plan": ["paid", "free", "free"]}
+    log = read_log([("a", "x", 1.0, 1.0), ("a", "y", 1.0, 1.0), ("b", "z", 1.0, 1.0)], users=users)
+    top = SegmentPopularity(smoothing=0.5).fit(log).recommend(pa.array(["new"]), 1)
+    assert top["item_id"].to_pylist() == ["z"]
+
+
 def test_a_data_set_without_user_attributes_falls_back(random_log):
     log = random_log(4)
     source = SegmentPopularity().fit(log)

@@ -16,7 +16,9 @@ def slow_scores(log: Interactions, source: UserKNN) -> np.ndarray:
         if weight > 0:
             owned[user, item] = weight
             latest[user] = max(latest[user], time)
-    vectors = owned * (np.log((1 + users) / (1 + (owned > 0).sum(axis=0))) if source.weighting == "idf" else 1.0)
+    vectors = owned * (
+        np.log((1 + (latest >= 0).sum()) / (1 + (owned > 0).sum(axis=0))) if source.weighting == "idf" else 1.0
+    )
     pool = sorted(np.flatnonzero(latest >= 0), key=lambda user: (-latest[user], user))[: source.pool]
     consumed = log.decayed(source.half_life_days).toarray()
     scores = np.full((users, items), np.nan)
