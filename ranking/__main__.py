@@ -14,8 +14,10 @@ def main() -> None:
         app()
     except RankhouseError as error:
         from rich.console import Console
+        from rich.text import Text
 
-        Console(stderr=True).print(f"[bold red]Error[/] {error}", markup=True, highlight=False)
+        # A path may hold what Rich would take for markup.
+        Console(stderr=True).print(Text.assemble(("Error ", "bold red"), str(error)))
         sys.exit(2)
 
 
