@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from quality_environment import HERE, REQUIREMENTS, ROOT, peers_python
+from quality_environment import peers_python
 from quality_folds import Fold, choose_folds, write_config
 from quality_handover import hand_over
 from quality_looks import FILE, Count, Look, config_digest, now_text, record
-from quality_report import Result, rows, show, show_peers, write_json
+from quality_report import Result, rows, show, show_peers
 from quality_sample import write_sample
 from quality_scores import Scores, best, check_lists, pool, score
+from report import Row, write_json
 from rich.console import Console
 
 from feature_repo.data_dir import data_dir
@@ -34,7 +35,10 @@ from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
 from ranking.truth import Truth, read_judged
 
-QUICK_USERS, QUICK_ROUNDS = 1200, 150
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+REQUIREMENTS = HERE / "requirements-quality.txt"
+QUICK_USERS, QUICK_ROUNDS = 1000, 150
 PEER_FILES = ("quality_peers.py", "quality_peer_models.py", "quality_peer_two_stage.py")
 VARIANTS = ("tuned", "tutorial")
 Lists = dict[str, list[pa.Table]]
@@ -128,8 +132,8 @@ class Bench:
         return record(self.looks_dir, look)
 
 
-def measure(bench: Bench, only: str | None, console: Console) -> list[dict[str, object]]:
-    """Run, print, and return the rows of the JSON file."""
+def measure(bench: Bench, only: str | None, console: Console) -> list[Row]:
+    """Run, print, and return the rows of the JSON file (none for the peers alone)."""
     scores: dict[str, list[Scores]] = {}
     training: list[dict[str, object]] = []
     chosen: dict[str, list[str]] = {}
@@ -158,7 +162,7 @@ def measure(bench: Bench, only: str | None, console: Console) -> list[dict[str, 
     if peers:
         show_peers(peers, {name: "; ".join(dict.fromkeys(texts)) for name, texts in chosen.items()}, console)
     if only == "peers":
-        return _peer_rows(peers)
+        return []
     result = _result(bench, prepared, pooled, peers, training, looks)
     show(result, console)
     return rows(result)
@@ -204,15 +208,6 @@ def best_variants(peers: dict[str, Scores]) -> dict[str, str]:
     return {case: best(variants) for case, variants in cases.items()}
 
 
-def _peer_rows(peers: dict[str, Scores]) -> list[dict[str, object]]:
-    return [
-        {"case": case, "metric": metric, "unit": "", "ours": None, "peer": peers[name].mean(metric), "peer_name": name,
-         "ratio": None}
-        for case, name in best_variants(peers).items()
-        for metric in peers[name].values
-    ]  # fmt: skip
-
-
 def _truth(workspace: Workspace) -> Truth:
     with workspace.connect() as connection:
         return read_judged(connection, workspace.periods.test, allow_repeats=workspace.config.allow_repeats)
@@ -254,6 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("ours", "peers"), help="leave the other half out")
     parser.add_argument("--one-window", action="store_true", help="don't pool windows, however few users are judged")
     options = parser.parse_args(arguments)
+    if options.json and options.only == "peers":
+        parser.error("--json compares two-stage with the peers: leave out --only peers")
     console, errors = Console(width=None if sys.stdout.isatty() else 200, highlight=False), Console(stderr=True)
     source, home = _source(options.dataset), data_dir()
     folder = home / "bench" / "quality" / (Path(source).name + ("-quick" if options.quick else ""))
@@ -266,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
         errors.print(f"[red]{error}[/red]")
         return 2
     if options.json:
-        write_json(options.json, found)
+        write_json(found, options.json)
     return 0
 
 

@@ -10,7 +10,8 @@ HANDOVER holds two folders, `validation` and `test`, each with
     judged.parquet    user_id: who is judged
 and `validation/relevant.parquet` (user_id, item_id). OUT receives
     PEER.SEED.parquet user_id, item_id, rank (from 1): ten items per judged user at the test cut
-    tuning.json       per peer: what was tried, with its validation NDCG@10, what was chosen, and the seconds it took
+    PEER.json         what was tried, with its validation NDCG@10, what was chosen, and the seconds it took
+    tuning.json       all of these, once every peer is done
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +37,20 @@ from threadpoolctl import threadpool_limits
 K = 10
 ALS_SEEDS = 5
 TWO_STAGE_SEEDS = 3
+# Candidates per generator, days of labels, negatives per user, attributes of users and items as features.
+TWO_STAGE_VARIANTS = (
+    (30, 7, 3, False),
+    (30, 7, 3, True),
+    (30, 30, 3, False),
+    (100, 7, 30, False),
+    (100, 30, 30, False),
+    (100, 30, 30, True),
+)
+# EASE is left out: its matrix would be inverted twice for every variant.
+GENERATORS = ("popular", "recent popular", "als", "cosine knn", "bm25")
+DONE = "tuning.json"
+Account = dict[str, Any]
+"""What was tried, the position of the choice among it, and the seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -141,57 +157,64 @@ def two_stage_peers(chosen: dict[str, Setup], *, quick: bool) -> list[Peer]:
     """RecTools' two-stage models: its tutorial as it stands, and variants over the tuned single models."""
     from quality_peer_two_stage import TwoStage
 
-    peers, seeds = [], 1 if quick else TWO_STAGE_SEEDS
+    singles = tuple(chosen[name].model for name in GENERATORS)
+    likes = chosen["cosine knn"].likes
+    rounds, seeds = (50, 1) if quick else (None, TWO_STAGE_SEEDS)
+    peers = []
     for reranker in ("catboost", "lightgbm"):
-        likes = chosen["cosine knn"].likes
-        rounds = 50 if quick else None
         tutorial = TwoStage(reranker, rounds=rounds)
+        variants = [TwoStage(reranker, singles, *values, rounds) for values in TWO_STAGE_VARIANTS[-1 if quick else 0 :]]
         peers.append(Peer(f"rectools {reranker} tutorial", [Setup(tutorial)], seeds))
-        tuned = tuple(chosen[name].model for name in ("popular", "recent popular", "als", "cosine knn", "bm25", "ease"))
-        depths, horizons, negatives = ((30, 100), (7, 30), (3, 30)) if not quick else ((100,), (30,), (30,))
-        variants = [
-            TwoStage(reranker, tuned, *choice, rounds) for choice in product(depths, horizons, negatives, (False, True))
-        ]
         peers.append(Peer(f"rectools {reranker} tuned", [Setup(model, likes) for model in variants], seeds))
     return peers
 
 
-def tune(peer: Peer, cut: Cut, judge: Judge) -> tuple[Setup, dict[str, object]]:
-    """Return the setup with the best validation NDCG@10 (the first among equals) and the account of the search."""
+def tune(peer: Peer, cut: Cut, judge: Judge) -> Account:
+    """Choose the setup with the best validation NDCG@10, the first among equals; return the account of the search."""
     start = perf_counter()
     tried = [judge.ndcg(cut.recommend(setup, seed=0)) for setup in peer.setups]
-    chosen = peer.setups[int(np.argmax(tried))]
-    account = {
-        "chosen": chosen.describe(),
-        "validation ndcg@10": max(tried),
+    choice = int(np.argmax(tried))
+    return {
+        "choice": choice,
+        "chosen": peer.setups[choice].describe(),
+        "validation ndcg@10": tried[choice],
         "tried": [setup.describe() | {"ndcg@10": value} for setup, value in zip(peer.setups, tried, strict=True)],
         "tuning_seconds": perf_counter() - start,
     }
-    return chosen, account
+
+
+def measure(peer: Peer, validation: Cut, test: Cut, judge: Judge, out: Path) -> Account:
+    """Tune a peer, fit it at the test cut, write its lists and its account; what has an account is left as it is."""
+    path = out / f"{peer.name}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    account = tune(peer, validation, judge)
+    start = perf_counter()
+    for seed in range(peer.seeds):
+        pq.write_table(test.recommend(peer.setups[account["choice"]], seed), out / f"{peer.name}.{seed}.parquet")
+    account["fit_seconds"] = (perf_counter() - start) / peer.seeds
+    _write_json(path, account)
+    print(f"{peer.name}: validation {account['validation ndcg@10']:.4f} {json.dumps(account['chosen'])}", flush=True)
+    return account
 
 
 def run(handover: Path, out: Path, *, quick: bool) -> None:
-    """Tune, refit and write every peer."""
+    """Measure every peer; a run that was cut off goes on with the peer at which it stopped."""
     validation, test = Cut.read(handover / "validation"), Cut.read(handover / "test")
     judge = Judge(validation.users, pq.read_table(handover / "validation" / "relevant.parquet"))
     out.mkdir(parents=True, exist_ok=True)
-    chosen: dict[str, Setup] = {}
-    accounts: dict[str, dict[str, object]] = {}
-    waiting = single_peers([kind for kind in validation.logs if kind in test.logs], quick=quick)
-    while waiting:
-        peer = waiting.pop(0)
-        chosen[peer.name], account = tune(peer, validation, judge)
-        start = perf_counter()
-        for seed in range(peer.seeds):
-            pq.write_table(test.recommend(chosen[peer.name], seed), out / f"{peer.name}.{seed}.parquet")
-        account["fit_seconds"] = (perf_counter() - start) / peer.seeds
-        accounts[peer.name] = account
-        print(f"{peer.name}: {account['chosen']} {account['validation ndcg@10']:.4f}", flush=True)
-        if peer.name == "ease":
-            waiting += two_stage_peers(chosen, quick=quick)
-    temporary = out / ".tuning.json.tmp"
-    temporary.write_text(json.dumps(accounts, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, out / "tuning.json")
+    singles = single_peers([kind for kind in validation.logs if kind in test.logs], quick=quick)
+    accounts = {peer.name: measure(peer, validation, test, judge, out) for peer in singles}
+    chosen = {peer.name: peer.setups[accounts[peer.name]["choice"]] for peer in singles}
+    for peer in two_stage_peers(chosen, quick=quick):
+        accounts[peer.name] = measure(peer, validation, test, judge, out)
+    _write_json(out / DONE, accounts)
+
+
+def _write_json(path: Path, content: object) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _described(model: Model) -> dict[str, object]:

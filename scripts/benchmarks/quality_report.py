@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from quality_scores import METRICS, Comparison, Scores, compare
+from report import Row
 from rich.console import Console
 from rich.table import Table
 
 TWO_STAGE, BEST_SINGLE, TRAINING = "two-stage", "best single", "training"
-Row = dict[str, str | float | None]
 
 
 @dataclass(frozen=True)
@@ -38,32 +35,21 @@ class Result:
 
 def rows(result: Result) -> list[Row]:
     """Return the rows of the JSON file; `ours` is two-stage in every case, an interval has rows of its own."""
-    found = [_row(TWO_STAGE, metric, "", result.ours.mean(metric)) for metric in METRICS]
-    found += [
-        _row(TWO_STAGE, "ndcg@10, lowest seed", "", min(result.ours.seeds)),
-        _row(TWO_STAGE, "ndcg@10, highest seed", "", max(result.ours.seeds)),
-    ]
+    ours = result.ours
+    found = [Row(TWO_STAGE, metric, "", ours.mean(metric)) for metric in METRICS]
+    found.append(Row(TWO_STAGE, "ndcg@10, lowest seed", "", min(ours.seeds)))
+    found.append(Row(TWO_STAGE, "ndcg@10, highest seed", "", max(ours.seeds)))
     for case, (name, scores) in result.others.items():
-        found += [_row(case, metric, "", result.ours.mean(metric), scores.mean(metric), name) for metric in METRICS]
-        difference = compare(result.ours, scores)
-        found += [
-            _row(case, "ndcg@10 difference", "", difference.mean, name=name),
-            _row(case, "ndcg@10 difference, low 95%", "", difference.low, name=name),
-            _row(case, "ndcg@10 difference, high 95%", "", difference.high, name=name),
-        ]
+        for metric in METRICS:
+            found.append(Row(case, metric, "", ours.mean(metric), scores.mean(metric), name, better="higher"))
+        difference = compare(ours, scores)
+        found.append(Row(case, "ndcg@10 difference", "", difference.mean, peer_name=name))
+        found.append(Row(case, "ndcg@10 difference, low 95%", "", difference.low, peer_name=name))
+        found.append(Row(case, "ndcg@10 difference, high 95%", "", difference.high, peer_name=name))
     if result.training:
-        found += [
-            _row(TRAINING, "time", "s", max(_seconds(run) for run in result.training)),
-            _row(TRAINING, "memory", "MB", max(float(run["peak_mb"]) for run in result.training)),
-        ]
+        found.append(Row(TRAINING, "time", "s", max(_seconds(run) for run in result.training)))
+        found.append(Row(TRAINING, "memory", "MB", max(float(run["peak_mb"]) for run in result.training)))
     return found
-
-
-def write_json(path: Path, found: list[Row]) -> None:
-    """Write the rows, atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def show(result: Result, console: Console) -> None:
@@ -97,15 +83,6 @@ def show_peers(peers: Mapping[str, Scores], chosen: Mapping[str, str], console: 
     for name, scores in peers.items():
         table.add_row(name, *_cells(scores), chosen.get(name, ""))
     console.print(table)
-
-
-def _row(
-    case: str, metric: str, unit: str, ours: float | None, peer: float | None = None, name: str | None = None
-) -> Row:
-    ratio = ours / peer if ours is not None and peer else None
-    return {
-        "case": case, "metric": metric, "unit": unit, "ours": ours, "peer": peer, "peer_name": name, "ratio": ratio,
-    }  # fmt: skip
 
 
 def _cells(scores: Scores) -> list[str]:

@@ -1,0 +1,324 @@
+"""`scripts/bench quality` without the peers' environment: the hand-over, the scoring of lists, what is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_repo.config import Cut, load_config
+from feature_repo.errors import ConfigError, DataError
+from feature_repo.loading import LoadOptions, load_source
+from feature_repo.workspace import Workspace
+from ranking.truth import read_judged
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
+
+import quality
+import quality_folds
+import quality_handover
+import quality_looks
+import quality_peer_models
+import quality_report
+import quality_sample
+import quality_scores
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+USERS, ITEMS, EVENTS = 30, 12, 600
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a mapping: 600 events of two types, ids whose order differs from their first appearance."""
+    folder = tmp_path_factory.mktemp("source")
+    rng = np.random.default_rng(5)
+    events = pa.table(
+        {
+            "user_id": pa.array([f"u{code:02}" for code in rng.integers(0, USERS, EVENTS)]),
+            "item_id": pa.array(100 - rng.integers(0, ITEMS, EVENTS)),
+            "event_timestamp": pa.array(
+                [START + timedelta(hours=int(hour)) for hour in np.sort(rng.integers(0, 2400, EVENTS))],
+                pa.timestamp("us", tz="UTC"),
+            ),
+            "event_type": pa.array(rng.choice(["buy", "skip"], EVENTS, p=[0.8, 0.2])),
+        }
+    )
+    pq.write_table(events, folder / "events.parquet")
+    items = pa.table({"item_id": pa.array(range(80, 101), pa.int64()), "colour": ["red", "blue", None] * 7})
+    pq.write_table(items, folder / "items.parquet")
+    (folder / "mapping.yaml").write_text(
+        """
+name: shop
+events:
+  files: events.parquet
+  columns: {event_type: event_type}
+  types: {buy: {weight: 2.0, from: buy}, skip: {weight: 0, consuming: true, from: skip}}
+items: {files: items.parquet, attributes: {colour: category}}
+""",
+        encoding="utf-8",
+    )
+    return folder
+
+
+@pytest.fixture
+def workspace(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    return _loaded(source, tmp_path / "data", monkeypatch)
+
+
+def _loaded(source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("RANKHOUSE_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("RANKHOUSE_CONFIG", raising=False)
+    workspace = Workspace.open(data_dir)
+    load_source(str(source), workspace.lake, LoadOptions(config=workspace.config))
+    return workspace
+
+
+def _lists(rows: list[tuple[str, int, int]]) -> pa.Table:
+    users, items, ranks = zip(*rows, strict=True)
+    return pa.table({"user_id": users, "item_id": items, "rank": pa.array(ranks, pa.int32())})
+
+
+def _truth(workspace: Workspace):
+    with workspace.connect() as connection:
+        return read_judged(connection, workspace.periods.test, allow_repeats=False)
+
+
+class TestHandover:
+    def test_the_test_cut_tells_nothing_of_its_window(self, workspace: Workspace, tmp_path: Path) -> None:
+        truth = quality_handover.hand_over(workspace, tmp_path)
+        log = pq.read_table(tmp_path / "test" / "log.parquet")
+        assert max(log["event_timestamp"].to_pylist()) < workspace.periods.test.start
+        assert not (tmp_path / "test" / "relevant.parquet").exists()
+        judged = pq.read_table(tmp_path / "test" / "judged.parquet")
+        assert judged["user_id"].to_pylist() == truth.users.to_pylist()
+
+    def test_validation_labels_end_where_the_test_window_begins(self, workspace: Workspace, tmp_path: Path) -> None:
+        quality_handover.hand_over(workspace, tmp_path)
+        log = pq.read_table(tmp_path / "validation" / "log.parquet")
+        assert max(log["event_timestamp"].to_pylist()) < workspace.periods.validation.start
+        relevant = pq.read_table(tmp_path / "validation" / "relevant.parquet").to_pylist()
+        window = workspace.periods.validation
+        with workspace.connect() as connection:
+            rows = connection.execute(
+                "SELECT user_id, item_id FROM events WHERE target_weight > 0 "
+                "AND event_timestamp >= ? AND event_timestamp < ?",
+                [window.start, window.end],
+            ).fetchall()
+        assert relevant
+        assert {(row["user_id"], row["item_id"]) for row in relevant} <= set(rows)
+
+    def test_items_are_those_with_an_event_and_carry_their_attributes(
+        self, workspace: Workspace, tmp_path: Path
+    ) -> None:
+        quality_handover.hand_over(workspace, tmp_path)
+        log = pq.read_table(tmp_path / "test" / "log.parquet")
+        items = pq.read_table(tmp_path / "test" / "items.parquet")
+        assert items["item_id"].to_pylist() == sorted(set(log["item_id"].to_pylist()))
+        assert "colour" in items.column_names
+
+
+class TestPeerLists:
+    @pytest.fixture
+    def log(self, workspace: Workspace, tmp_path: Path) -> quality_peer_models.Log:
+        quality_handover.hand_over(workspace, tmp_path)
+        return quality_peer_models.Log.read(tmp_path / "test", likes="targets")
+
+    def test_hold_nothing_seen_and_follow_the_scores(self, log: quality_peer_models.Log) -> None:
+        users = np.array([0, 3, -1])
+        scores = np.random.default_rng(1).random((3, log.shape[1]))
+        lists = quality_peer_models.lists(log, users, scores, 5)
+        for row, user in enumerate(users):
+            seen = set(log.item[(log.user == user) & log.seen]) if user >= 0 else set()
+            expected = [item for item in np.argsort(-scores[row], kind="stable") if item not in seen][:5]
+            assert [item for item in lists[row] if item >= 0] == expected
+
+    def test_are_filled_up_by_popularity(self, log: quality_peer_models.Log) -> None:
+        scores = np.full((1, log.shape[1]), -np.inf)
+        scores[0, 4] = 0.5
+        popularity = log.popularity()
+        order = sorted(range(log.shape[1]), key=lambda item: (-popularity[item], item))
+        expected = [4, *(item for item in order if item != 4)][:6]
+        assert quality_peer_models.lists(log, np.array([-1]), scores, 6)[0].tolist() == expected
+
+    def test_recent_popularity_counts_users_once(self, log: quality_peer_models.Log) -> None:
+        recent = log.liked & (log.time >= log.time[-1] - 20 * quality_peer_models.DAY)
+        pairs = {(int(user), int(item)) for user, item in zip(log.user[recent], log.item[recent], strict=True)}
+        expected = np.bincount([item for _, item in pairs], minlength=log.shape[1])
+        assert log.popularity(20).tolist() == expected.tolist()
+
+
+class TestFolds:
+    def test_many_judged_users_need_one_window(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(quality_folds, "ENOUGH_USERS", 5)
+        [fold] = quality_folds.choose_folds(workspace)
+        assert fold.window == workspace.periods.test
+
+    def test_few_are_pooled_over_windows_that_lie_end_to_end(self, workspace: Workspace, tmp_path: Path) -> None:
+        folds = quality_folds.choose_folds(workspace)
+        assert len(folds) == len(quality_folds.ROLLING) >= 5
+        ends = [fold.window.end for fold in folds]
+        assert [fold.window.start for fold in folds[1:]] == ends[:-1]
+        assert folds[-1].window == workspace.periods.test
+        for fold in folds:
+            path = tmp_path / f"{fold.name}.yaml"
+            quality_folds.write_config(fold.config, path)
+            opened = Workspace.open(workspace.data_dir, path)
+            assert opened.config == fold.config
+            assert opened.periods.test == fold.window
+            assert len(opened.periods.train) == len(workspace.periods.train)
+            assert max(opened.periods.cuts) == fold.window.start
+
+    def test_seeds_move_both_stages(self, workspace: Workspace) -> None:
+        fold = quality_folds.choose_folds(workspace, pool=False)[0]
+        moved = fold.with_seed(3)
+        assert moved.ranker.seed == fold.config.ranker.seed + 3
+        assert moved.candidates.seed == fold.config.candidates.seed + 3
+
+    def test_a_split_by_dates_cannot_roll(self, workspace: Workspace) -> None:
+        split = workspace.config.split.model_copy(update={"test": Cut(date=workspace.periods.test.start)})
+        dated = Workspace(workspace.data_dir, workspace.config.model_copy(update={"split": split}))
+        with pytest.raises(ConfigError, match="--one-window"):
+            quality_folds.choose_folds(dated)
+
+
+class TestScores:
+    def test_seeds_are_averaged_per_user(self, workspace: Workspace) -> None:
+        truth = _truth(workspace)
+        user = truth.users[0].as_py()
+        hit = truth.items[0].as_py()
+        scores = quality_scores.score(truth, [_lists([(user, hit, 1)]), _lists([(user, hit, 2)])])
+        assert scores.values["mrr"][0] == pytest.approx(0.75)
+        assert scores.values["p@1"][0] == pytest.approx(0.5)
+        assert scores.values["ndcg@10"][1:].sum() == 0
+        assert len(scores.seeds) == 2
+
+    def test_a_user_of_two_windows_counts_once(self) -> None:
+        one, two = (
+            quality_scores.Scores(
+                pa.array(users), dict.fromkeys(quality_scores.METRICS, np.array(values)), (float(np.mean(values)),)
+            )
+            for users, values in ((["a", "b"], [1.0, 0.0]), (["b", "c"], [0.5, 0.3]))
+        )
+        pooled = quality_scores.pool([one, two])
+        assert pooled.users.to_pylist() == ["a", "b", "c"]
+        assert pooled.values["ndcg@10"].tolist() == [1.0, 0.25, 0.3]
+
+    def test_better_is_only_said_when_the_interval_excludes_zero(self) -> None:
+        rng = np.random.default_rng(0)
+        noise, users = rng.normal(0, 0.1, 400), pa.array(range(400))
+        base, same, more = (
+            quality_scores.Scores(users, {"ndcg@10": values})
+            for values in (noise, noise + rng.normal(0, 0.1, 400) * 0.01, noise + 0.05)
+        )
+        assert quality_scores.compare(more, base).verdict == "better"
+        assert quality_scores.compare(base, more).verdict == "worse"
+        assert quality_scores.compare(base, base).verdict == "no difference"
+        assert quality_scores.compare(same, base).low < quality_scores.compare(same, base).high
+
+    def test_lists_with_seen_items_are_refused(self, workspace: Workspace) -> None:
+        truth = _truth(workspace)
+        with workspace.connect() as connection:
+            [(user, item)] = connection.execute(
+                "SELECT user_id, item_id FROM events WHERE event_timestamp < ? AND event_type = 'skip' LIMIT 1",
+                [truth.window.start],
+            ).fetchall()
+        with pytest.raises(DataError, match="consumed"):
+            quality_scores.check_lists(workspace, truth, "als", _lists([(user, item, 1)]))
+
+    def test_lists_with_an_item_twice_are_refused(self, workspace: Workspace) -> None:
+        truth = _truth(workspace)
+        rows = [(truth.users[0].as_py(), truth.items[0].as_py(), rank) for rank in (1, 2)]
+        with pytest.raises(DataError, match="once per user"):
+            quality_scores.check_lists(workspace, truth, "als", _lists(rows))
+
+
+class TestLooks:
+    def _look(self, window: str, config: str) -> quality_looks.Look:
+        return quality_looks.Look("now", "shop", "f", window, "end", config, 5, 0.2)
+
+    def test_are_appended_and_counted_per_window(self, tmp_path: Path) -> None:
+        first = quality_looks.record(tmp_path, self._look("monday", "a"))
+        assert first == quality_looks.Count(1, 1)
+        quality_looks.record(tmp_path, self._look("tuesday", "a"))
+        quality_looks.record(tmp_path, self._look("monday", "a"))
+        assert quality_looks.record(tmp_path, self._look("monday", "b")) == quality_looks.Count(3, 2)
+        assert len(quality_looks.read(tmp_path)) == 4
+
+    def test_seeds_are_no_configuration_of_their_own(self, workspace: Workspace) -> None:
+        fold = quality_folds.choose_folds(workspace, pool=False)[0]
+        assert quality_looks.config_digest(fold.with_seed(1)) == quality_looks.config_digest(fold.config)
+        other = load_config().model_copy(update={"allow_repeats": True})
+        assert quality_looks.config_digest(other) != quality_looks.config_digest(fold.config)
+
+
+def test_a_sample_keeps_all_events_of_its_users(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = quality_sample.write_sample(workspace, tmp_path / "sample", users=10)
+    again = quality_sample.write_sample(workspace, tmp_path / "again", users=10)
+    assert (folder / "events.parquet").read_bytes() == (again / "events.parquet").read_bytes()
+    sample = _loaded(folder, tmp_path / "small", monkeypatch)
+    assert sample.lake.manifest_roles() == workspace.lake.manifest_roles()
+    assert sample.lake.manifest().item_attributes == workspace.lake.manifest().item_attributes
+    counts = "SELECT user_id, count(*) FROM events GROUP BY 1"
+    with workspace.connect() as whole, sample.connect() as small:
+        kept = dict(small.execute(counts).fetchall())
+        everyone = dict(whole.execute(counts).fetchall())
+    assert len(kept) == 10
+    assert kept.items() <= everyone.items()
+
+
+class TestReport:
+    @pytest.fixture
+    def result(self) -> quality_report.Result:
+        rng = np.random.default_rng(2)
+        users = pa.array(range(50))
+
+        def scores(level: float) -> quality_scores.Scores:
+            values = {metric: rng.random(50) * 0.1 + level for metric in quality_scores.METRICS}
+            return quality_scores.Scores(users, values, (level, level + 0.01))
+
+        peers = {name: scores(0.1) for name in ("als", "rectools catboost tutorial", "rectools catboost tuned")}
+        peers["rectools catboost tutorial"] = scores(0.15)
+        named = quality.best_variants(peers)
+        return quality_report.Result(
+            title="shop",
+            ours=scores(0.3),
+            sources={"popular": scores(0.2), "bm25": scores(0.25)},
+            best_source="bm25",
+            peers={case: peers[name] for case, name in named.items()},
+            peer_names=named,
+            training=[{"name": "test, seed 0", "seconds": {"candidates": 2.0, "train": 1.0}, "peak_mb": 300.0}],
+            notes=["Looks: 1"],
+        )
+
+    def test_the_better_variant_stands_for_a_library(self, result: quality_report.Result) -> None:
+        assert result.peer_names == {"als": "als", "rectools catboost": "rectools catboost tutorial"}
+
+    def test_rows_name_every_case_and_metric_once(self, result: quality_report.Result) -> None:
+        found = [row.as_json() for row in quality_report.rows(result)]
+        keys = [(row["case"], row["metric"]) for row in found]
+        assert len(set(keys)) == len(keys)
+        for case in ("two-stage", "best single", "als", "rectools catboost"):
+            assert {(case, metric) for metric in ("ndcg@10", "map@10", "recall@10", "mrr", "hitrate")} <= set(keys)
+        [single] = [row for row in found if (row["case"], row["metric"]) == ("best single", "ndcg@10")]
+        assert single["peer_name"] == "bm25"
+        assert single["ratio"] == pytest.approx(single["ours"] / single["peer"])
+        assert {"case": "training", "metric": "memory", "unit": "MB", "ours": 300.0}.items() <= found[-1].items()
+        json.dumps(found, allow_nan=False)
+
+    def test_the_table_says_which_source_and_how_sure(
+        self, result: quality_report.Result, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from rich.console import Console
+
+        quality_report.show(result, Console(width=200))
+        printed = capsys.readouterr().out
+        for text in ("best single: bm25", "better", "test, seed 0: 3 s, 300 MB", "Looks: 1"):
+            assert text in printed
