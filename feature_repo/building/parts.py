@@ -7,23 +7,33 @@ is always there: a view without a row yet is still a source that can be read.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from feature_repo.building.transform import RESULT, ViewTransform
 from feature_repo.columns import CREATED, TIME
-from feature_repo.lake import parquet, quote
+from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
 
 EMPTY: Final = "empty.parquet"
-_OPTIONS: Final = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
+ROW_GROUP: Final = 1 << 17
+_ARROW_TYPES: Final = {
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "BOOLEAN": pa.bool_(),
+    "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", tz="UTC"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,15 +86,23 @@ def write_parts(
             files[name] = temporary
     if not (folder / EMPTY).exists() or whole:
         files[EMPTY] = f".{EMPTY}.tmp"
-        write_empty(connection, transform.columns, folder / files[EMPTY])
+        write_empty(transform.columns, folder / files[EMPTY])
     stale = old - set(files) if whole else (touched & old) - set(files)
     return Replacement(folder, files, tuple(sorted(stale)))
 
 
-def write_empty(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str], path: Path) -> None:
+def write_empty(columns: Mapping[str, str], path: Path) -> None:
     """Write a Parquet file with the columns (name to SQL type) and no rows."""
-    nulls = ", ".join(f'CAST(NULL AS {sql_type}) AS "{name}"' for name, sql_type in columns.items())
-    connection.execute(f"COPY (SELECT {nulls} LIMIT 0) TO {quote(str(path))} ({_OPTIONS})")
+    pq.write_table(arrow_schema(columns).empty_table(), path)
+
+
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Return the Arrow schema of columns given as name to SQL type; every column may be null."""
+    return pa.schema([(name, _arrow_type(sql_type)) for name, sql_type in columns.items()])
+
+
+def _arrow_type(sql_type: str) -> pa.DataType:
+    return pa.list_(_arrow_type(sql_type[:-2])) if sql_type.endswith("[]") else _ARROW_TYPES[sql_type]
 
 
 def _write_month(
@@ -103,13 +121,30 @@ def _write_month(
     if kept is not None:
         rows += f" UNION ALL BY NAME SELECT * FROM {parquet([str(kept)])} WHERE {TIME} NOT IN (FROM dropped)"
     order = ", ".join([TIME, *(f'"{key}"' for key in transform.keys)])
-    copied = connection.execute(
-        f"COPY (SELECT {columns} FROM ({rows}) ORDER BY {order}) TO {quote(str(path))} ({_OPTIONS})"
-    ).fetchone()
-    if copied[0]:
-        return True
-    path.unlink()
-    return False
+    schema = arrow_schema(transform.columns)
+    reader = connection.sql(f"SELECT {columns} FROM ({rows}) ORDER BY {order}").to_arrow_reader(ROW_GROUP)
+    written = 0
+    # DuckDB's own writer marks a column as required where it happens to hold no null: bytes would depend on the plan.
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for group in _row_groups(reader):
+            writer.write_table(group.cast(schema), row_group_size=ROW_GROUP)
+            written += group.num_rows
+    if not written:
+        path.unlink()
+    return written > 0
+
+
+def _row_groups(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yield tables of ROW_GROUP rows, the last one shorter, however the batches are cut."""
+    held: list[pa.RecordBatch] = []
+    for batch in reader:
+        held.append(batch)
+        while sum(part.num_rows for part in held) >= ROW_GROUP:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, ROW_GROUP)
+            held = table.slice(ROW_GROUP).to_batches()
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _months(connection: duckdb.DuckDBPyConnection, relation: str) -> set[str]:

@@ -16,7 +16,6 @@ from feature_repo.building.state import ViewState
 from feature_repo.building.transform import ViewTransform, view_columns
 from feature_repo.data_set import DataSet
 from feature_repo.discovery import Definitions, discover, sql_path
-from feature_repo.lake import new_connection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -98,5 +97,4 @@ def _write_empty_sources(workspace: Workspace, definitions: Definitions) -> None
         if view.name in definitions.computed or any(folder.rglob("*.parquet")):
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        with new_connection(workspace.config.engine) as connection:
-            write_empty(connection, view_columns(view), folder / EMPTY)
+        write_empty(view_columns(view), folder / EMPTY)
