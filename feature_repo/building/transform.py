@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -76,24 +77,44 @@ class ViewTransform:
         """
         create_attributes(connection, data.user_attributes, data.item_attributes)
         register_snapshots(connection, snapshots)
+        # A table that a file misspells must not turn out to be a variable of this module.
+        connection.execute("SET python_enable_replacements = false")
         connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM events")
-        *preface, select = self._statements(connection)
-        for statement in preface:
-            connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
-        if len(snapshots):
-            create_changes(connection, self.sql.windows, int(snapshots[0]))
-        relation = connection.sql(select)
-        self._check(relation)
+        with self._explained():
+            *preface, select = self._statements(connection)
+            for statement in preface:
+                connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+            if len(snapshots):
+                create_changes(connection, self.sql.windows, int(snapshots[0]))
+            self._check(connection.sql(select))
+            connection.execute(self._table_of_changes(select))
+        self._check_keys(connection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what DuckDB says about the file into a ContractError."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            raise ContractError(
+                self.sql.path,
+                expected="SQL that runs over the log",
+                got=" ".join(str(error).split()),
+                fix="Mend the file.",
+            ) from error
+
+    def _table_of_changes(self, select: str) -> str:
         columns = [*self.keys, TIME, *self.features]
         cast = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in columns)
         features = ", ".join(map(_quoted, self.features))
         keys = ", ".join(map(_quoted, self.keys))
-        connection.execute(
+        return (
             f"CREATE OR REPLACE TEMP TABLE {RESULT} AS SELECT {cast} FROM ({select}) "
             f"QUALIFY row({features}) IS DISTINCT FROM lag(row({features})) OVER (PARTITION BY {keys} ORDER BY {TIME}) "
             f"ORDER BY {TIME}, {keys}"
         )
-        self._check_keys(connection)
 
     def _statements(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         statements = [statement.query.strip().rstrip(";") for statement in connection.extract_statements(self.sql.code)]

@@ -1,0 +1,129 @@
+"""The contract between a view's SQL and its Feast schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.building.snapshots import workspace_calendar
+from feature_repo.building.transform import RESULT, ViewTransform, sql_type
+from feature_repo.building.view_sql import ViewSql
+from feature_repo.data_set import DataSet
+from feature_repo.errors import ContractError
+from feature_repo.workspace import Workspace
+
+
+@pytest.fixture
+def compute(small_workspace):
+    """Run SQL as a view keyed by user with the features `n` (INTEGER) and `x` (FLOAT); return its rows."""
+
+    def run(sql: str) -> list[tuple]:
+        workspace: Workspace = small_workspace(30)
+        keys, features = {"user_id": "BIGINT"}, {"n": "INTEGER", "x": "FLOAT"}
+        transform = ViewTransform("v", ViewSql(Path("views/v.sql"), sql), keys, features)
+        with workspace.connect() as connection:
+            transform.compute(connection, DataSet.of(workspace), workspace_calendar(workspace))
+            return connection.sql(f"FROM {RESULT}").fetchall()
+
+    return run
+
+
+def test_whole_numbers_and_real_ones_are_cast(compute) -> None:
+    rows = compute(
+        "SELECT user_id, min(event_timestamp) AS event_timestamp, sum(1) AS n, 'NaN'::DOUBLE AS x "
+        "FROM changes GROUP BY user_id"
+    )
+    assert rows
+    assert all(isinstance(row[2], int) and row[3] is None for row in rows)
+
+
+def test_rows_that_change_nothing_are_left_out(compute) -> None:
+    rows = compute("SELECT DISTINCT user_id, event_timestamp, 1 AS n, CAST(0.5 AS FLOAT) AS x FROM changes")
+    assert len(rows) == len({row[0] for row in rows}) == 8
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ("1 AS m, 0.5 AS x", r"n is missing.*m is not declared"),
+        (
+            "1 AS n, 0.5 AS x, 2 AS user_ids",
+            r'user_ids is not declared Did you mean "user_id"|user_ids is not declared',
+        ),
+        ("0.5 AS n, 0.5 AS x", r"n is decimal\(2,1\), declared as integer"),
+        ("1 AS n, 'a' AS x", "x is varchar, declared as float"),
+        ("1 AS n, [0.5] AS x", r"x is decimal\(2,1\)\[\], declared as float"),
+    ],
+)
+def test_a_difference_to_the_schema_is_named(compute, columns: str, fault: str) -> None:
+    with pytest.raises(ContractError, match=fault) as caught:
+        compute(f"SELECT user_id, event_timestamp, {columns} FROM changes")
+    assert "views/v.sql" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT user_id, event_timestamp, CAST(row_number() OVER () AS INTEGER) AS n, 0.5 AS x FROM changes",
+        "SELECT NULL::BIGINT AS user_id, event_timestamp, 1 AS n, 0.5 AS x FROM changes",
+    ],
+)
+def test_one_row_per_key_and_time(compute, sql: str) -> None:
+    with pytest.raises(ContractError, match="one row per"):
+        compute(sql)
+
+
+def test_only_views_may_come_before_the_query(compute) -> None:
+    with pytest.raises(ContractError, match="CREATE TEMP VIEW"):
+        compute("CREATE TABLE t AS SELECT 1; SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT user_id, event_timestamp, 1 AS n, nope AS x FROM changes", "nope"),
+        ("SELECT user_id, event_timestamp, 3000000000 AS n, 0.5 AS x FROM changes", "INT32"),
+        ("SELECT 1 FROM data", "data"),
+        ("SELEC 1", "SELEC"),
+    ],
+)
+def test_sql_that_fails_names_its_file(compute, sql: str, said: str) -> None:
+    with pytest.raises(ContractError, match=said) as caught:
+        compute(sql)
+    assert "views/v.sql" in str(caught.value)
+
+
+def test_windows_and_tables_are_read_from_the_code_not_the_comments() -> None:
+    sql = ViewSql(Path("v.sql"), "-- in_365d of users\nSELECT in_7d, leaving_14d, ';' /* items */ FROM changes")
+    assert sql.windows == (7, 14)
+    assert sql.on_calendar
+    assert not sql.reads("users", "items")
+
+
+def test_types() -> None:
+    assert sql_type("Array(UnixTimestamp)") == "TIMESTAMP WITH TIME ZONE[]"
+    with pytest.raises(ContractError, match="Map"):
+        sql_type("Map")
+
+
+def test_changes_are_the_same_whatever_the_calendar_starts_with(small_workspace) -> None:
+    """The value at a snapshot does not depend on which snapshots came before it."""
+    workspace = small_workspace(31)
+    snapshots = workspace_calendar(workspace)
+    sql = "SELECT user_id, event_timestamp, sum(sum(in_7d)) OVER (PARTITION BY user_id ORDER BY event_timestamp) AS n, "
+    sql += "sum(sum(entering - leaving_30d)) OVER (PARTITION BY user_id ORDER BY event_timestamp) / 2 AS x "
+    sql += "FROM changes GROUP BY user_id, event_timestamp"
+    transform = ViewTransform("v", ViewSql(Path("v.sql"), sql), {"user_id": "BIGINT"}, {"n": "INTEGER", "x": "FLOAT"})
+    rng = np.random.default_rng(0)
+    values = {}
+    for size in (len(snapshots), 5, 5, 2, 1):
+        chosen = np.union1d(rng.choice(snapshots, size, replace=False), snapshots[-1:])
+        with workspace.connect() as connection:
+            transform.compute(connection, DataSet.of(workspace), chosen)
+            last = connection.sql(
+                f"SELECT user_id, arg_max(row(n, x), event_timestamp) FROM {RESULT} GROUP BY ALL ORDER BY ALL"
+            )
+            values[str(last.fetchall())] = size
+    assert len(values) == 1
