@@ -27,7 +27,8 @@ BATCH_ROWS = 1 << 17
 
 def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB in UTC within the store's bounds; relative paths start at the repo."""
-    config: dict[str, str | int] = {"threads": settings.threads, "temp_directory": str(settings.spill_directory)}
+    spill = settings.spill_directory / f"rankhouse-duckdb-{os.getpid()}"  # DuckDB makes it when it must, and removes it
+    config: dict[str, str | int] = {"threads": settings.threads, "temp_directory": str(spill)}
     if settings.memory_limit:
         config["memory_limit"] = settings.memory_limit
     connection = duckdb.connect(config=config)
@@ -118,10 +119,3 @@ def _value(field: pa.Field, bound: int) -> str:
         return f"TIMESTAMPTZ {literal(moment(bound, finest_unit(field.type)).isoformat())}"
     except OverflowError:
         return "TIMESTAMPTZ '-infinity'" if bound < 0 else "TIMESTAMPTZ 'infinity'"
-
-
-def default_spill_directory() -> str:
-    """Return a private directory for what does not fit into memory, under the system's temporary one."""
-    import tempfile
-
-    return os.path.join(tempfile.gettempdir(), f"rankhouse-spill-{os.getpid()}")

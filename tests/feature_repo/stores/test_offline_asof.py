@@ -49,7 +49,7 @@ def test_match_is_the_plain_rule(world, ttl: int | None, strict: bool, with_crea
     assert found.tolist() == [brute_force(rows, code, time, ttl, strict, with_created) for code, time in asked]
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 2), max_size=60))
 def test_argsort_is_stable_for_any_width(values: list[int]) -> None:
     array = np.array(values, dtype=np.int64)
