@@ -26,7 +26,7 @@ from feature_repo.errors import ContractError, did_you_mean
 from feature_repo.stores.bulk_feast import feast_answer
 from feature_repo.stores.bulk_redis import is_redis, redis_answer
 from feature_repo.stores.online import PackedSqliteOnlineStore
-from feature_repo.stores.packed_answer import Answer
+from feature_repo.stores.packed_answer import Answer, number_column
 from feature_repo.stores.packed_clock import DATA, FILE_NAME, Clock
 from feature_repo.stores.packed_request import Plan, Planner, RequestColumns, request_columns
 
@@ -82,16 +82,10 @@ class BulkReader:
         Raises ContractError for a column that the service does not have or that is not a number.
         """
         plan, request = self._prepare(features, entities, request_data, full_feature_names)
-        read = self._read(plan, request)
-        result = np.empty((request.rows, len(columns)), dtype)
-        for place, name in enumerate(columns):
+        for name in columns:
             if name not in plan.outputs:
                 raise _unknown(name, plan)
-            values, nulls = read.numbers(name) or _numbers(name, read.array(name))
-            result[:, place] = values
-            if nulls is not None:
-                result[nulls, place] = np.nan
-        return result
+        return self._read(plan, request).matrix(columns, dtype)
 
     def _prepare(
         self,
@@ -164,7 +158,7 @@ def to_matrix(table: pa.Table, columns: Sequence[str], dtype: type[np.floating] 
     """Turn number columns of a table into the matrix that BulkReader.matrix gives for the same values."""
     result = np.empty((table.num_rows, len(columns)), dtype)
     for place, name in enumerate(columns):
-        values, nulls = _numbers(name, table[name].combine_chunks())
+        values, nulls = number_column(name, table[name].combine_chunks())
         result[:, place] = values
         if nulls is not None:
             result[nulls, place] = np.nan
@@ -175,29 +169,6 @@ def _columns(entities: Columns) -> dict[str, Any]:
     if isinstance(entities, pa.Table):
         return {name: entities[name].combine_chunks() for name in entities.column_names}
     return dict(entities)
-
-
-def _numbers(name: str, column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a column as (float64 or integer values, null mask or None)."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    kind, nulls = column.type, None
-    if column.null_count:
-        nulls = column.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_null(kind):
-        return np.zeros(len(column)), nulls
-    if pa.types.is_timestamp(kind):
-        column = column.view(pa.int64())
-    elif pa.types.is_boolean(kind):
-        column = column.cast(pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise ContractError(
-            f"column {name}",
-            expected="a number, a boolean or a time",
-            got=str(kind),
-            fix="Leave it out of the model's columns, or compute a number from it in an on-demand view.",
-        )
-    return column.fill_null(0).to_numpy(zero_copy_only=False), nulls
 
 
 def _unknown(name: str, plan: Plan) -> ContractError:

@@ -277,7 +277,7 @@ class PackedSqliteOnlineStore(OnlineStore):
                 writer.drop(*PackedView.of(config, table).id)
             for table in tables_to_keep:
                 view = PackedView.of(config, table)
-                _report_changes(writer, view)
+                _adopt_schema(writer, view)
                 writer.declare(*view.id, view.keys, view.layout)
 
     def plan(self, config: RepoConfig, desired_registry_proto: RegistryProto) -> list[InfraObject]:
@@ -347,12 +347,14 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _report_changes(writer: Writer, view: PackedView) -> None:
+def _adopt_schema(writer: Writer, view: PackedView) -> None:
+    """Say which features a new schema leaves null; drop a view whose join keys changed."""
     stored = writer.catalogue.views.get(view.id)
     if stored is None:
         return
     if stored.keys != view.keys:
         _log.warning("%s: its join keys changed; it is empty until the next materialize", view.name)
+        writer.drop(*view.id)
         return
     before = writer.catalogue.layouts[stored.layout].by_name
     new = [f.name for f in view.layout.fields if before.get(f.name) != f]

@@ -116,6 +116,10 @@ class Layout:
         parts += [("nulls", "u1", ((len(self.fields) + 7) // 8,))]
         return np.dtype(parts)
 
+    def stored_dtype(self, name: str) -> str:
+        """Return how a number feature is stored."""
+        return _NUMBERS[self.by_name[name].type]
+
     @classmethod
     def from_text(cls, text: str) -> Layout:
         """Read the layout that `text` describes, as it is stored beside the records."""
@@ -206,6 +210,16 @@ class Rows:
         """Return a number feature's values as they are stored; times as int64, booleans as uint8, nulls arbitrary."""
         return self.raw[f"f{self.layout.position[name]}"]
 
+    def number_block(self, names: Sequence[str]) -> np.ndarray:
+        """Return number features that are stored alike as a matrix (rows, names), in their stored dtype."""
+        fields = self.layout.dtype.fields
+        places = [fields[f"f{self.layout.position[name]}"] for name in names]
+        dtype, first = places[0][0], min(place[1] for place in places)
+        width = (max(place[1] for place in places) - first) // dtype.itemsize + 1
+        strides = (self.layout.dtype.itemsize, dtype.itemsize)
+        block = np.ndarray((len(self.raw), width), dtype, self.raw, first, strides)
+        return block[:, as_slice([(place[1] - first) // dtype.itemsize for place in places])]
+
     def array(self, name: str) -> pa.Array:
         """Return one feature as an Arrow array of its type."""
         field, nulls = self.layout.by_name[name], self.nulls(name)
@@ -254,6 +268,12 @@ SUPPORTED: Final = frozenset(_TYPES.values())
 def unshift(times: np.ndarray) -> np.ndarray:
     """Turn stored times into int64 microseconds."""
     return (times.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
+
+
+def as_slice(places: list[int]) -> slice | list[int]:
+    """Return the slice that names these places where there is one: NumPy is many times faster with it."""
+    ordered = places == list(range(places[0], places[0] + len(places)))
+    return slice(places[0], places[0] + len(places)) if ordered else places
 
 
 def stored_time(time: int) -> bytes:

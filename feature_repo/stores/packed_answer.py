@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.stores.packed import Field
+from feature_repo.errors import ContractError
+from feature_repo.stores.packed import Field, Rows, as_slice
 from feature_repo.stores.packed_on_demand import inputs_of, transform
 from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
@@ -70,10 +72,50 @@ class Answer:
         read, _, feature = self.stored[name]
         return read.view.layout.by_name[feature]
 
-    def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """Return a stored number column as (values, null mask or None), None for any other column."""
-        field = self.field(name)
-        if field is None or not field.is_number:
-            return None
-        _, rows, feature = self.stored[name]
-        return rows.numbers(feature)
+    def matrix(self, names: Sequence[str], dtype: type[np.floating]) -> np.ndarray:
+        """Return number columns as a matrix (rows, names); null is NaN. Raises ContractError for other columns."""
+        result = np.empty((self.request.rows, len(names)), dtype)
+        blocks: dict[tuple[int, str], tuple[ViewRows, list[int], list[str]]] = {}
+        for place, name in enumerate(names):
+            stored = None if name in self.on_demand else self.stored[name]
+            if stored is None or not isinstance(stored[1].rows, Rows) or not stored[0].is_number(stored[2]):
+                values, nulls = number_column(name, self.array(name))
+                result[:, place] = values
+                _set_nulls(result, place, nulls)
+                continue
+            read, rows, feature = stored
+            kind = read.view.layout.stored_dtype(feature)
+            _, places, features = blocks.setdefault((id(rows), kind), (rows, [], []))
+            places.append(place)
+            features.append(feature)
+        for rows, places, features in blocks.values():
+            result[:, as_slice(places)] = rows.spread(rows.rows.number_block(features))
+            for place, feature in zip(places, features, strict=True):
+                nulls = rows.rows.nulls(feature)
+                _set_nulls(result, place, None if nulls is None else rows.spread(nulls))
+        return result
+
+
+def number_column(name: str, column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a column as (numbers, null mask or None); raises ContractError for one that is not a number."""
+    kind = column.type
+    nulls = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+    if pa.types.is_null(kind):
+        return np.zeros(len(column)), nulls
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", kind.tz), safe=False).view(pa.int64())
+    elif pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise ContractError(
+            f"column {name}",
+            expected="a number, a boolean or a time",
+            got=str(kind),
+            fix="Leave it out of the model's columns, or compute a number from it in an on-demand view.",
+        )
+    return column.fill_null(0).to_numpy(zero_copy_only=False), nulls
+
+
+def _set_nulls(result: np.ndarray, place: int, nulls: np.ndarray | None) -> None:
+    if nulls is not None:
+        result[nulls, place] = np.nan

@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from feature_repo.errors import ContractError
 from feature_repo.stores.packed import Blobs, Layout
 from feature_repo.stores.packed_keys import Key, KeyCodec
 
@@ -181,13 +182,20 @@ class Writer:
     catalogue: Catalogue
 
     def declare(self, project: str, name: str, keys: KeyCodec, layout: Layout) -> ViewTable:
-        """Return the view's table as it is to be written; a view whose join keys changed starts empty."""
+        """Return the view's table as it is to be written, a new one where the view is new.
+
+        Raises ContractError where the view's records have other join keys.
+        """
         view = self.catalogue.views.get((project, name))
         if layout.id not in self.catalogue.layouts:
             self.connection.execute("INSERT OR IGNORE INTO layouts VALUES (?, ?)", (layout.id, layout.text))
         if view is not None and view.keys != keys:
-            self.drop(project, name)
-            view = None
+            raise ContractError(
+                f"feature view {name} in the online store",
+                expected=f"join keys {view.keys.text}",
+                got=keys.text,
+                fix="Run `feast apply`, which empties the view, and materialize it again.",
+            )
         if view is None:
             number = self.connection.execute(
                 "INSERT INTO views (project, name, keys, layout) VALUES (?, ?, ?, ?)",
@@ -260,11 +268,16 @@ def _cut(name: str, values: np.ndarray | Blobs) -> tuple[str, dict[str, object]]
     if len(widths) and (widths == widths[0]).all():
         first, width = int(values.offsets[0]), int(widths[0])
         cut = f"substr(:{name}, n * :{name}_width + 1, :{name}_width)"
-        return cut, {name: data[first : first + width * len(widths)], f"{name}_width": width}
+        return cut, {name: _not_empty(data[first : first + width * len(widths)]), f"{name}_width": width}
     ends = values.offsets.astype(f"S{_DIGITS}")
     place = f"CAST(substr(:{name}_ends, n * {_DIGITS} + %d, {_DIGITS}) AS INTEGER)"
     start, end = place % 1, place % (_DIGITS + 1)
     return f"substr(:{name}, {start} + 1, {end} - {start})", {
-        name: data,
+        name: _not_empty(data),
         f"{name}_ends": memoryview(np.ascontiguousarray(ends)).cast("B"),
     }
+
+
+def _not_empty(data: memoryview) -> memoryview:
+    """SQLite cuts nothing but null out of an empty buffer, and an empty string is a key like any other."""
+    return data if len(data) else memoryview(b"\0")

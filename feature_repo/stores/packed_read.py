@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,10 @@ import pyarrow as pa
 from feature_repo.stores.packed import Layout, Rows
 from feature_repo.stores.packed_db import Snapshot, ViewTable
 from feature_repo.stores.packed_keys import Key
-from feature_repo.stores.packed_view import PackedView
+from feature_repo.stores.packed_view import NEVER, PackedView
+
+_ENTRY_BYTES: Final = 150
+"""What a record costs beside its own bytes: its key, the objects, its place in the dictionary."""
 
 
 class RecordCache:
@@ -20,28 +23,30 @@ class RecordCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._views: dict[int, tuple[int, dict[Key, bytes | None]]] = {}
+        self._views: dict[tuple[int, int], tuple[int, dict[Key | None, bytes]]] = {}
         self._bytes = 0
 
-    def records(self, snapshot: Snapshot, view: ViewTable, keys: Sequence[Key]) -> list[bytes | None]:
-        """Return the record of each distinct key as of the snapshot, None where there is none."""
+    def records(self, snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
+        """Return a record of `layout` for each distinct key as of the snapshot, the blank one where there is none."""
         if not self._limit:
-            return list(map(snapshot.records(view, keys).get, keys))
-        held = self._views.get(view.number)
-        if held is None or held[0] != view.changes:
-            held = self._views[view.number] = (view.changes, {})
+            return _read(snapshot, table, layout, keys)
+        held = self._views.get((table.number, layout.id))
+        if held is None or held[0] != table.changes:
+            held = self._views[table.number, layout.id] = (table.changes, {})
         known = held[1]
         missing = [key for key in keys if key not in known]
         if missing:
-            found = snapshot.records(view, missing)
-            self._bytes += sum(map(len, found.values())) + 150 * len(missing)
-            known.update(dict.fromkeys(missing))
-            known.update(found)
-            records = [known[key] for key in keys]
+            records = _read(snapshot, table, layout, missing)
+            known.update(zip(missing, records, strict=True))
+            self._bytes += sum(map(len, records)) + _ENTRY_BYTES * len(records)
             if self._bytes > self._limit:
                 self._views, self._bytes = {}, 0
-            return records
-        return [known[key] for key in keys]
+        return list(map(known.__getitem__, keys))
+
+
+def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
+    found = snapshot.records(table, keys)
+    return _of_one_schema([found.get(key, layout.blank) for key in keys], layout, snapshot)
 
 
 class FeatureRows(Protocol):
@@ -88,12 +93,11 @@ def read_view(
     """Read the rows of `keys`; a null key, an unknown one and one whose row is older than the ttl give nulls."""
     distinct_keys, index = distinct(keys)
     table = snapshot.catalogue.views.get(view.id)
-    records: list[bytes | None] = [None] * len(distinct_keys)
+    records = [view.layout.blank] * len(distinct_keys)
     if table is not None and table.keys == view.keys:
-        records = cache.records(snapshot, table, distinct_keys)
-    found = np.fromiter(map(bool, records), bool, len(records))
-    layout, blank = view.layout, view.layout.blank
-    rows = Rows(layout, _of_one_schema([record or blank for record in records], layout, snapshot))
+        records = cache.records(snapshot, table, view.layout, distinct_keys)
+    rows = Rows(view.layout, records)
+    found = rows.event != NEVER
     return ViewRows(rows, index, found, too_old(rows, found, view.ttl, now))
 
 

@@ -45,6 +45,10 @@ class ViewRead:
         """Whether it is an on-demand view that was computed when it was written."""
         return isinstance(self.feature_view, OnDemandFeatureView)
 
+    def is_number(self, feature: str) -> bool:
+        """Whether a feature is stored as a number."""
+        return self.view.layout.by_name[feature].is_number
+
     @property
     def required_keys(self) -> list[str]:
         """The columns that a request has to bring for this view."""

@@ -150,8 +150,14 @@ def test_changed_join_keys_empty_the_view(packed_config: Any) -> None:
     view.entity_columns = [Field(name="user_id", dtype=String)]
     text = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val="1")])
     assert store.online_read(config, view, [text]) == [(None, None)]
+    rows = [(text, {"clicks": Value(int64_val=2), "name": Value()}, NOW, None)]
+    with pytest.raises(ContractError, match="feast apply"):
+        store.online_write_batch(config, view, rows, None)
     store.update(config, [], [view], [], [USER], True)
     assert store.online_read(config, view, [text]) == [(None, None)]
+    store.online_write_batch(config, view, rows, None)
+    ((_, values),) = store.online_read(config, view, [text])
+    assert values["clicks"].int64_val == 2
 
 
 def test_writes_arrow_and_leaves_out_null_keys(packed_config: Any) -> None:

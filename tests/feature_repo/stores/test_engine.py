@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import BatchFeatureView, Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.types import Float64, Int64
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+DAY = timedelta(days=1)
+TIME = pa.timestamp("us", "UTC")
+USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
+
+
+def rows(*values: tuple[int, int | None, datetime]) -> pa.Table:
+    users, clicks, times = zip(*values, strict=True)
+    return pa.table(
+        {
+            "uid": pa.array(users, pa.int64()),
+            "clicks": pa.array(clicks, pa.int64()),
+            "event_timestamp": pa.array(times, TIME),
+            "created_timestamp": pa.array(times, TIME),
+        }
+    )
+
+
+def source(path: Path, **mapping: str) -> FileSource:
+    return FileSource(
+        name=path.stem,
+        path=str(path),
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created_timestamp",
+        field_mapping=mapping,
+    )
+
+
+def view(path: Path, name: str = "clicks", **more: Any) -> FeatureView:
+    kind = more.pop("kind", FeatureView)
+    fields = [Field(name="user_id", dtype=Int64), Field(name="clicks", dtype=Int64)]
+    origin = more.pop("source", None) or source(path, uid="user_id")
+    return kind(name=name, entities=[USER], ttl=timedelta(0), schema=fields, source=origin, **more)
+
+
+def read(store: FeatureStore, users: list[int], name: str = "clicks") -> list[int | None]:
+    return store.get_online_features([f"{name}:clicks"], {"user_id": users}).to_dict()["clicks"]
+
+
+@pytest.fixture
+def store(packed_config: Any) -> FeatureStore:
+    return FeatureStore(config=packed_config())
+
+
+def test_the_latest_row_in_the_range_is_materialised(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.parquet"
+    big = 2**53 + 1
+    pq.write_table(rows((1, 1, NOW - 3 * DAY), (1, big, NOW - 2 * DAY), (2, None, NOW - DAY), (3, 9, NOW + DAY)), path)
+    store.apply([USER, view(path)])
+    store.materialize(NOW - 10 * DAY, NOW)
+    assert read(store, [1, 2, 3]) == [big, None, None]
+    store.materialize(NOW - 10 * DAY, NOW - 2.5 * DAY)
+    assert read(store, [1]) == [big], "an older window must not replace a newer row"
+    pq.write_table(rows((1, 5, NOW + 2 * DAY), (4, 4, NOW + DAY)), path)
+    store.materialize_incremental(NOW + 3 * DAY)
+    assert read(store, [1, 2, 4]) == [5, None, 4]
+
+
+def test_a_cut_view_is_swapped(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "cut.parquet"
+    pq.write_table(rows((1, 1, NOW - 2 * DAY), (2, 2, NOW - 2 * DAY), (2, 20, NOW), (3, 30, NOW)), path)
+    store.apply([USER, view(path, tags={"swap": "cut"})])
+    store.materialize(NOW - 10 * DAY, NOW - DAY)
+    assert read(store, [1, 2, 3]) == [1, 2, None]
+    store.materialize(NOW - 10 * DAY, NOW)
+    assert read(store, [1, 2, 3]) == [None, 20, 30]
+    store.materialize(NOW - 10 * DAY, NOW - DAY)
+    store.materialize(NOW + DAY, NOW + 2 * DAY)
+    assert read(store, [1, 2, 3]) == [None, 20, 30], "neither an older cut nor an empty range may replace it"
+
+
+def test_views_with_transformations_go_feasts_own_way(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.parquet"
+    pq.write_table(rows((1, 1, NOW - DAY), (2, 2, NOW - DAY)), path)
+
+    # Feast runs it from its source text, where the names of annotations mean nothing.
+    def doubled(frame):
+        frame["clicks"] = frame["clicks"] * 2
+        return frame
+
+    computed = view(path, kind=BatchFeatureView, mode="pandas", udf=doubled, online=True)
+    store.apply([USER, computed])
+    store.materialize(NOW - 10 * DAY, NOW)
+    assert read(store, [1, 2]) == [2, 4]
+
+
+def test_views_without_entities(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "totals.parquet"
+    pq.write_table(rows((1, 7, NOW - 2 * DAY), (1, 8, NOW - DAY)).drop_columns(["uid"]), path)
+    totals = FeatureView(
+        name="totals", entities=[], ttl=timedelta(0), schema=[Field(name="clicks", dtype=Int64)], source=source(path)
+    )
+    pq.write_table(rows((1, 1, NOW - DAY)), tmp_path / "clicks.parquet")
+    store.apply([USER, totals, view(tmp_path / "clicks.parquet", "own")])
+    store.materialize(NOW - 10 * DAY, NOW)
+    features = ["totals:clicks", "own:clicks"]
+    values = store.get_online_features(features, {"user_id": [1, 2]}, full_feature_names=True).to_dict()
+    assert values == {"user_id": [1, 2], "totals__clicks": [8, 8], "own__clicks": [1, None]}
+
+
+def test_pushes_reach_the_store(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.parquet"
+    pq.write_table(rows((1, 1, NOW - DAY)).rename_columns({"uid": "user_id"}), path)
+    pushed = PushSource(name="pushed", batch_source=source(path))
+    store.apply([USER, view(path, source=pushed)])
+    store.materialize(NOW - 10 * DAY, NOW)
+
+    def push(user: int, clicks: int, moment: datetime) -> None:
+        times = {"event_timestamp": [moment], "created_timestamp": [moment]}
+        store.push("pushed", pd.DataFrame({"user_id": [user], "clicks": [clicks], **times}))
+
+    push(1, 5, NOW - 2 * DAY)
+    assert read(store, [1]) == [1]
+    push(1, 6, NOW)
+    push(2, 7, NOW)
+    assert read(store, [1, 2]) == [6, 7]
+
+
+def test_feasts_own_engine_fills_the_packed_store(packed_config: Any, tmp_path: Path) -> None:
+    config = packed_config()
+    config.batch_engine_config = {"type": "local"}
+    store, path = FeatureStore(config=config), tmp_path / "clicks.parquet"
+    pq.write_table(rows((1, 1, NOW - 3 * DAY), (1, 2, NOW - 2 * DAY), (2, 3, NOW - DAY)), path)
+    store.apply([USER, view(path)])
+    store.materialize(NOW - 10 * DAY, NOW)
+    assert read(store, [1, 2, 3]) == [2, 3, None]
+
+
+def test_apply_announces_a_changed_schema_and_drops_deleted_views(
+    store: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "clicks.parquet"
+    pq.write_table(rows((1, 1, NOW - DAY)), path)
+    store.apply([USER, view(path), view(path, "gone")])
+    store.materialize(NOW - 10 * DAY, NOW)
+    changed = view(path)
+    changed.features = [*changed.features, Field(name="extra", dtype=Float64)]
+    store.apply([USER, changed], objects_to_delete=[view(path, "gone")], partial=False)
+    assert "clicks: extra null until the next materialize" in caplog.text
+    values = store.get_online_features(["clicks:clicks", "clicks:extra"], {"user_id": [1]}).to_dict()
+    assert values == {"user_id": [1], "clicks": [1], "extra": [None]}
+    database = store._get_provider().online_store.database(store.config)
+    with database.snapshot() as snapshot:
+        assert set(snapshot.catalogue.views) == {("test", "clicks")}
+    store.teardown()
+    assert not database.path.exists()
+
+
+def test_plan_lists_the_views(store: FeatureStore, tmp_path: Path) -> None:
+    from feast.infra.infra_object import Infra
+    from feast.protos.feast.core.Registry_pb2 import Registry
+
+    path = tmp_path / "clicks.parquet"
+    pq.write_table(rows((1, 1, NOW - DAY)), path)
+    offline = view(path, "offline_only", online=False)
+    desired = Registry(feature_views=[view(path).to_proto(), offline.to_proto()])
+    provider = store._get_provider()
+    infra = provider.plan_infra(store.config, desired)
+    assert [thing.name for thing in infra.infra_objects] == ["test_clicks"]
+    again = Infra.from_proto(infra.to_proto())
+    store.apply([USER, view(path)])
+    again.infra_objects[0].teardown()
+    with provider.online_store.database(store.config).snapshot() as snapshot:
+        assert not snapshot.catalogue.views
