@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import BatchFeatureView, Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Float64, Int64
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -40,10 +40,9 @@ def source(path: Path, **mapping: str) -> FileSource:
 
 
 def view(path: Path, name: str = "clicks", **more: Any) -> FeatureView:
-    kind = more.pop("kind", FeatureView)
     fields = [Field(name="user_id", dtype=Int64), Field(name="clicks", dtype=Int64)]
     origin = more.pop("source", None) or source(path, uid="user_id")
-    return kind(name=name, entities=[USER], ttl=timedelta(0), schema=fields, source=origin, **more)
+    return FeatureView(name=name, entities=[USER], ttl=timedelta(0), schema=fields, source=origin, **more)
 
 
 def read(store: FeatureStore, users: list[int], name: str = "clicks") -> list[int | None]:
@@ -82,19 +81,18 @@ def test_a_cut_view_is_swapped(store: FeatureStore, tmp_path: Path) -> None:
     assert read(store, [1, 2, 3]) == [None, 20, 30], "neither an older cut nor an empty range may replace it"
 
 
-def test_views_with_transformations_go_feasts_own_way(store: FeatureStore, tmp_path: Path) -> None:
+def test_views_that_are_written_offline_too_go_feasts_own_way(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "clicks.parquet"
     pq.write_table(rows((1, 1, NOW - DAY), (2, 2, NOW - DAY)), path)
-
-    # Feast runs it from its source text, where the names of annotations mean nothing.
-    def doubled(frame):
-        frame["clicks"] = frame["clicks"] * 2
-        return frame
-
-    computed = view(path, kind=BatchFeatureView, mode="pandas", udf=doubled, online=True)
-    store.apply([USER, computed])
+    store.apply([USER, view(path, offline=True)])
+    offline = store._get_provider().offline_store
+    written: list[int] = []
+    monkeypatch.setattr(offline, "offline_write_batch", lambda **call: written.append(call["table"].num_rows))
     store.materialize(NOW - 10 * DAY, NOW)
-    assert read(store, [1, 2]) == [2, 4]
+    assert written == [2]
+    assert read(store, [1, 2]) == [1, 2]
 
 
 def test_views_without_entities(store: FeatureStore, tmp_path: Path) -> None:
