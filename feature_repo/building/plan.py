@@ -16,7 +16,7 @@ from feature_repo.lake import Load, new_connection, parquet
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
-NEVER: Final = np.iinfo(np.int64).max
+NEVER: Final = 1 << 62
 UP_TO_DATE: Final = "up to date"
 
 
@@ -50,8 +50,8 @@ class Plan:
 def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: int) -> Plan:
     """Compare what a view was built from with what it should be built from.
 
-    `log_change`: the time of the earliest row that came with loads which the view has not read, NEVER where there is
-    none; a snapshot from then on is computed again. A target without snapshots is a view with times of its own.
+    `log_change`: see the function of that name; a snapshot from then on is computed again. A target without snapshots
+    is a view with times of its own.
     """
     new = np.asarray(target.snapshots, np.int64)
     nothing = new[:0]
@@ -90,7 +90,7 @@ def _predecessors_in(known: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _why_from_scratch(old: ViewState | None, target: ViewState, log_change: int) -> str | None:
     if old is None:
         return "never built"
-    if not target.snapshots and log_change != NEVER:
+    if not target.snapshots and log_change < NEVER:
         return "its table has new rows"
     if old.sql != target.sql:
         return "its SQL changed"
@@ -113,19 +113,25 @@ def _why(affected: np.ndarray, removed: np.ndarray, last: int, log_change: int) 
 
 
 def log_change(workspace: Workspace, sql: ViewSql, old: ViewState | None) -> int:
-    """Return the time of the earliest row in the tables that a view reads, of loads that it has not seen."""
+    """Return the earliest time at which a view could look different for loads that it has not seen, else NEVER.
+
+    An event changes what comes after its time, a new version of a user or an item what comes from its time on.
+    """
     loads = workspace.lake.manifest().loads
     fresh = loads[len(old.loads) :] if old is not None else loads
-    tables = ["events"] if sql.reads("events", "changes") else []
-    tables += ["users"] if sql.reads("users", "user_attributes") else []
-    tables += ["items"] if sql.reads("items", "item_attributes") else []
-    paths = [str(workspace.lake.root / name) for table in tables for name in _files(fresh, table)]
+    read = {
+        "events": sql.reads("events", "changes"),
+        "users": sql.reads("users", "user_attributes"),
+        "items": sql.reads("items", "item_attributes"),
+    }
+    firsts = [_first_time(workspace, fresh, table) + (table == "events") for table in read if read[table]]
+    return min(firsts, default=NEVER)
+
+
+def _first_time(workspace: Workspace, loads: tuple[Load, ...], table: str) -> int:
+    paths = [str(workspace.lake.root / name) for load in loads for name in load.files.get(table, [])]
     if not paths:
-        return int(NEVER)
+        return NEVER
     with new_connection(workspace.config.engine) as connection:
-        row = connection.execute(f"SELECT min({TIME}) FROM {parquet(paths)}").fetchone()
-    return int(NEVER) if row[0] is None else to_us(row[0])
-
-
-def _files(loads: tuple[Load, ...], table: str) -> list[str]:
-    return [name for load in loads for name in load.files.get(table, [])]
+        first = connection.execute(f"SELECT min({TIME}) FROM {parquet(paths)}").fetchone()[0]
+    return NEVER if first is None else to_us(first)
