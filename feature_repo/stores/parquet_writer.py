@@ -73,12 +73,26 @@ def write_parts(parts: Iterator[pa.Table], path: Path) -> None:
         for part in parts:
             if writer is None:
                 writer = pq.ParquetWriter(
-                    path, part.schema, coerce_timestamps="us", allow_truncated_timestamps=True, compression="zstd"
+                    path,
+                    part.schema,
+                    coerce_timestamps="us",
+                    allow_truncated_timestamps=True,
+                    compression="zstd",
+                    use_dictionary=_repeating(part.schema),
                 )
             writer.write_table(part.cast(writer.schema), row_group_size=ROW_GROUP_ROWS)
     finally:
         if writer is not None:
             writer.close()
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Return the columns worth a dictionary: trying one on floats takes as long as writing them."""
+    flat = [
+        field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_floating(field.type)
+    ]
+    lists = [field for field in schema if pa.types.is_list(field.type)]
+    return flat + [f"{field.name}.list.element" for field in lists if not pa.types.is_floating(field.type.value_type)]
 
 
 def local_path(path: str, settings: Settings) -> Path:

@@ -45,10 +45,12 @@ class Bench:
     data: Path
     results: Path
     rounds: int
+    long_rounds: int
+    best_of: int
     polars: Path
 
     def measure(
-        self, contenders: Sequence[str], spine: str, ttl_days: int, threads: int = 1, rounds: int | None = None
+        self, contenders: Sequence[str], spine: str, ttl_days: int, *, threads: int = 1, rounds: int | None = None
     ) -> dict[str, Measured]:
         figures: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
         for number in range(rounds or self.rounds):
@@ -63,8 +65,9 @@ class Bench:
             for name, runs in figures.items()
         }
 
-    def best(self, contender: str, spine: str, ttl_days: int, threads: int, rounds: int = 5) -> float:
-        return min(self._run(contender, spine, ttl_days, threads, keep=False)["seconds"] for _ in range(rounds))
+    def best(self, contender: str, spine: str, ttl_days: int, threads: int) -> float:
+        runs = (self._run(contender, spine, ttl_days, threads, keep=False) for _ in range(self.best_of))
+        return min(run["seconds"] for run in runs)
 
     def _run(self, contender: str, spine: str, ttl_days: int, threads: int, keep: bool) -> dict[str, float]:
         python = str(self.polars) if contender.startswith("polars") else sys.executable
@@ -91,7 +94,8 @@ def main() -> None:
     folder = data_dir() / "bench" / "pit"
     data = make(folder, QUICK if options.quick else FULL)
     with tempfile.TemporaryDirectory(dir=folder) as results:
-        bench = Bench(data, Path(results), options.rounds, peer_python("pit"))
+        long_rounds, best_of = (1, 2) if options.quick else (options.rounds, 5)
+        bench = Bench(data, Path(results), options.rounds, long_rounds, best_of, peer_python("pit"))
         rows, notes = run(bench, with_feast=not options.without_feast)
     show(f"Point-in-time join ({data.name} size; smaller is better, ratio above 1: ours is better)", rows, notes)
     if options.json:
@@ -109,9 +113,9 @@ def run(bench: Bench, *, with_feast: bool) -> tuple[list[Row], list[str]]:
     notes += compare("1M spine, no ttl", without)
     rows += _rows("1M spine, no ttl", without)
     one, two = (bench.best("ours", "spine", 30, threads) for threads in (1, 2))
-    rows.append(Row("1M spine, ttl 30 d", "time, 2 threads (best of 5)", "s", two, one, "ours, 1 thread"))
-    saved = bench.measure(["ours-persist"], "spine", 30)["ours-persist"]
-    long = bench.measure(["ours-persist", "polars-persist"], "long_spine", 30)
+    rows.append(Row("1M spine, ttl 30 d", "time, 2 threads, best", "s", two, one, "ours, 1 thread"))
+    saved = bench.measure(["ours-persist"], "spine", 30, rounds=bench.long_rounds)["ours-persist"]
+    long = bench.measure(["ours-persist", "polars-persist"], "long_spine", 30, rounds=bench.long_rounds)
     notes += compare("10M spine", long)
     rows += _rows("10M spine", long)
     factor = pq.read_metadata(long["ours-persist"].result).num_rows / pq.read_metadata(saved.result).num_rows
