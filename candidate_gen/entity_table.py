@@ -41,7 +41,7 @@ _TIME_TYPE = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class CutReport:
-    """What one cut took and gave."""
+    """What one cut took and gave; `skipped`: why a source was left out, by name."""
 
     cut: datetime
     users: int
@@ -49,6 +49,7 @@ class CutReport:
     seconds: float
     fit_seconds: dict[str, float]
     score_seconds: dict[str, float]
+    skipped: dict[str, str]
 
 
 def write_candidates(
@@ -130,12 +131,12 @@ def _write_cut(
         lists_file = files.enter_context(PartitionWriter(partition_path(workspace, USER_CANDIDATES, cut), list_schema))
         for pairs in stage.batches(codes):
             owners = requested.slice(done, pairs.users)
-            pairs_file.write(_pair_table(pairs, owners, stage.interactions, pair_schema))
+            pairs_file.write(_pair_table(pairs, owners, stage, pair_schema))
             lists_file.write(_list_table(pairs, owners, stage.interactions, list_schema))
             done, rows = done + pairs.users, rows + len(pairs.row)
             progress("score", done, len(codes))
     write_learned_views(workspace, stage, requested)
-    return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds)
+    return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds, stage.skipped)
 
 
 def _schemas(workspace: Workspace, user_type: pa.DataType, item_type: pa.DataType) -> tuple[pa.Schema, pa.Schema]:
@@ -145,12 +146,13 @@ def _schemas(workspace: Workspace, user_type: pa.DataType, item_type: pa.DataTyp
     return pa.schema(pairs), pa.schema([(USER, user_type), *times, *user_candidate_fields(id_type)])
 
 
-def _pair_table(pairs: Pairs, owners: pa.Array, interactions: Interactions, schema: pa.Schema) -> pa.Table:
+def _pair_table(pairs: Pairs, owners: pa.Array, stage: Stage, schema: pa.Schema) -> pa.Table:
+    interactions, verdicts = stage.interactions, pairs.columns(stage.skipped)
     columns = {
         USER: owners.take(pa.array(pairs.row)),
         ITEM: interactions.item_ids.take(pa.array(pairs.item)),
         **_stamps(interactions.as_of, len(pairs.row)),
-        **{name: pa.array(values, from_pandas=True) for name, values in pairs.columns().items()},
+        **{name: pa.array(values, from_pandas=True) for name, values in verdicts.items()},
     }
     return pa.table([columns[field.name] for field in schema], schema=schema)
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
+from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.neighbours import history_rows, history_scores
 from candidate_gen.similarity import top_k_product
@@ -18,8 +19,9 @@ class ItemKNN(CandidateSource):
     """Sum over the user's history of the similarity between the item there and the candidate.
 
     `neighbours`: how many similar items each item of the history speaks for, itself among them. `half_life_days` fades
-    the history with age (None: not). `similarity_`: float32 (items, items), row i the neighbours of item i.
-    Null for users without a liked item and for items that nobody liked; 0 means that no neighbour matched.
+    the history with age, counted from the user's last event (None: not). `similarity_`: float32 (items, items), row i
+    the neighbours of item i. Null for users without a liked item and for items that nobody liked; 0 means that no
+    neighbour matched.
     """
 
     floor: ClassVar[float] = 0.0
@@ -36,7 +38,10 @@ class ItemKNN(CandidateSource):
         positives = interactions.positives.astype(np.float64)
         weighted = self._weighted(positives)
         self.similarity_ = top_k_product(weighted.T.tocsr(), weighted, self.neighbours)
-        self.history_ = interactions.decayed(self.half_life_days)
+        faded = self.half_life_days is not None
+        self.history_ = (
+            recent_items(interactions, half_life_days=self.half_life_days) if faded else interactions.positives
+        )
         self.unliked_ = np.flatnonzero(positives.count_nonzero(axis=0) == 0)
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:

@@ -6,15 +6,17 @@ the others from the same matrix. Training and serving run this code and no other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 
+from candidate_gen.ease import SourceTooLarge
 from candidate_gen.interactions import UNKNOWN, Interactions
 from candidate_gen.source import CandidateSource, best, seen_positions
 from candidate_gen.standing import Groups, percentile, zscore
+from feature_repo.errors import ConfigError
 
 SCORE_BYTES = 512 << 20
 LARGEST_BATCH = 512
@@ -32,14 +34,18 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass
 class Stage:
-    """Sources fitted at one cut, how many items each proposes per user, and the seconds that each has taken."""
+    """Sources fitted at one cut, how many items each proposes per user, and the seconds that each has taken.
+
+    `skipped`: why a source that is too large for this log was left out, by name.
+    """
 
     interactions: Interactions
-    sources: Mapping[str, CandidateSource]
-    depths: Mapping[str, int]
+    sources: dict[str, CandidateSource]
+    depths: dict[str, int]
     allow_repeats: bool
     fit_seconds: dict[str, float] = field(default_factory=dict)
     score_seconds: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -51,15 +57,27 @@ class Stage:
         allow_repeats: bool,
         progress: Progress = silent,
     ) -> Stage:
-        """Fit the sources one after the other."""
-        stage = cls(interactions, sources, depths, allow_repeats)
+        """Fit the sources one after the other; those that are too large for this log are left out."""
+        stage = cls(interactions, {}, {}, allow_repeats)
         for number, (name, source) in enumerate(sources.items()):
             progress(f"fit {name}", number, len(sources))
             start = perf_counter()
-            source.fit(interactions)
+            try:
+                stage.sources[name] = source.fit(interactions)
+            except SourceTooLarge as error:
+                stage.skipped[name] = str(error)
+                continue
+            stage.depths[name] = depths[name]
             stage.fit_seconds[name] = perf_counter() - start
             stage.score_seconds[name] = 0.0
         progress("fit", len(sources), len(sources))
+        if not stage.sources:
+            raise ConfigError(
+                "rankhouse.yaml, key candidates.sources",
+                expected="a source that can be fitted on this log",
+                got="; ".join(stage.skipped.values()),
+                fix="Add a source that has no such limit.",
+            )
         return stage
 
     @property
@@ -106,15 +124,21 @@ class Pairs:
     scores: dict[str, np.ndarray]
     ranks: dict[str, np.ndarray]
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return what the entity table says about the pairs, by column name; NaN means null."""
+    def columns(self, skipped: Iterable[str] = ()) -> dict[str, np.ndarray]:
+        """Return what the entity table says about the pairs, by column name; NaN means null.
+
+        A source that was skipped proposed nothing and can score nothing.
+        """
         groups = Groups(self.row, self.users)
         places = groups.places()
         columns: dict[str, np.ndarray] = {}
-        for name, scores in self.scores.items():
-            columns[f"{name}_proposed"] = self.ranks[name] != NO_RANK
+        nothing = np.full(len(self.row), np.nan, np.float32)
+        unranked = np.full(len(self.row), NO_RANK, np.int32)
+        for name in (*self.scores, *skipped):
+            scores, ranks = self.scores.get(name, nothing), self.ranks.get(name, unranked)
+            columns[f"{name}_proposed"] = ranks != NO_RANK
             columns[f"{name}_score"] = scores
-            columns[f"{name}_rank"] = self.ranks[name]
+            columns[f"{name}_rank"] = ranks
             columns[f"{name}_zscore"] = zscore(scores, groups)
             columns[f"{name}_percentile"] = percentile(scores, groups, places)
         columns["sources_count"] = self.sources_count

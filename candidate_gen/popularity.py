@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from candidate_gen.interactions import Interactions
+from candidate_gen.interactions import DAY, Interactions
 from candidate_gen.source import CandidateSource
 
 
@@ -23,7 +23,7 @@ class Popularity(CandidateSource):
 
 
 class RecentPopularity(CandidateSource):
-    """The label weights of an item, each halved per `half_life_days` of age at the cut."""
+    """The label weights of an item, each halved per `half_life_days` between the event and the last one of the log."""
 
     floor: ClassVar[float] = 0.0
 
@@ -31,8 +31,9 @@ class RecentPopularity(CandidateSource):
         self.half_life_days = half_life_days
 
     def _fit(self, interactions: Interactions) -> None:
-        weight = interactions.weight * interactions.fading(self.half_life_days)
-        self.popularity_ = _popularity(interactions, weight)
+        # Counted from the last event and not from the cut: after a long silence everything would fade to nothing.
+        age = (interactions.time[-1:].sum() - interactions.time) / DAY
+        self.popularity_ = _popularity(interactions, interactions.weight * np.exp2(-age / self.half_life_days))
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self.popularity_, (len(users), len(self.popularity_)))

@@ -68,7 +68,7 @@ class StageReport:
     """Stage one at one cut, judged on [cut, end) by the truth protocol: users with an event before the cut.
 
     `items`: with an event before the cut. `union`: at the configured depths. `union_at`: every source at one depth.
-    `history` counts users without an event before the cut, too.
+    `history` counts users without an event before the cut, too. `skipped`: why a source was left out.
     """
 
     cut: datetime
@@ -79,6 +79,7 @@ class StageReport:
     union: UnionReport
     union_at: dict[str, UnionReport]
     history: dict[str, HistoryReport]
+    skipped: dict[str, str]
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as JSON values."""
@@ -121,6 +122,7 @@ def judge(stage: Stage, relevant: Relevant, end: datetime, *, progress: Progress
             name: recall_of.history(list(stage.sources), (tally.history >= low) & (tally.history <= high))
             for name, (low, high) in HISTORY.items()
         },
+        skipped=stage.skipped,
     )
 
 

@@ -87,7 +87,7 @@ def report(
     workspace = Workspace.open(data_dir, config)
     with _progress() as progress:
         result = report_candidates(workspace, _cuts(workspace, [cut])[-1], progress=progress)
-    Console().print(*report_tables(result), sep="\n")
+    Console().print(*report_tables(result), *_notes(result.skipped), sep="\n")
     if json_file is not None:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n", encoding="utf-8")
 
@@ -146,4 +146,8 @@ def _print(reports: list[CutReport]) -> None:
             f"{cut.cut:%Y-%m-%d %H:%M:%S}", f"{cut.users:,}", f"{cut.rows:,}", f"{cut.rows / max(cut.users, 1):.0f}",
             f"{sum(cut.fit_seconds.values()):.1f}", f"{cut.seconds:.1f}",
         )  # fmt: skip
-    Console().print(table)
+    Console().print(table, *_notes({name: why for cut in reports for name, why in cut.skipped.items()}), sep="\n")
+
+
+def _notes(skipped: dict[str, str]) -> list[str]:
+    return [f"[yellow]Without {name}:[/] {why}" for name, why in skipped.items()]

@@ -275,3 +275,19 @@ def test_a_wrong_configuration_is_told_before_anything_is_fitted(make_workspace,
     workspace = make_workspace(tmp_path / "d", random_events(), sources=sources)
     with pytest.raises(ConfigError, match='Did you mean "half_life_days"'):
         write_candidates(workspace, [CUT], "all")
+
+
+def test_a_source_too_large_for_the_log_is_left_out_with_a_reason(make_workspace, random_events, tmp_path):
+    ease = {"class": "candidate_gen.ease.EASE", "params": {"max_items": 3}}
+    popular = {"class": "candidate_gen.popularity.Popularity"}
+    workspace = make_workspace(tmp_path / "d", random_events(), sources={"ease": ease, "popular": popular})
+    [report] = write_candidates(workspace, [CUT], "all")
+    assert "ease" not in report.fit_seconds
+    assert "max_items" in report.skipped["ease"]
+    table = read(workspace, CUT)
+    assert set(table["ease_rank"].to_pylist()) == {NO_RANK}
+    assert not any(table["ease_proposed"].to_pylist())
+    assert table["ease_score"].null_count == table["ease_percentile"].null_count == table.num_rows
+    alone = make_workspace(tmp_path / "e", random_events(), sources={"ease": ease})
+    with pytest.raises(ConfigError, match="Add a source"):
+        write_candidates(alone, [CUT], "all")

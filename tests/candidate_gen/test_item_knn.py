@@ -5,6 +5,7 @@ import pytest
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 from scipy import sparse
 
+from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.item_knn import BM25ItemKNN, CosineItemKNN, ItemKNN, TFIDFItemKNN
 
@@ -55,7 +56,8 @@ def test_a_history_sums_over_its_items_neighbours(random_log, half_life):
     np.testing.assert_allclose(source.similarity_.toarray(), similarity, rtol=1e-5, atol=1e-7)
     scores = source.score_batch(np.arange(log.shape[0], dtype=np.int32))
     served, liked = log.positives.count_nonzero(axis=1) > 0, log.positives.count_nonzero(axis=0) > 0
-    expected = np.where(served[:, None] & liked, log.decayed(half_life).toarray() @ similarity, np.nan)
+    history = log.positives if half_life is None else recent_items(log, half_life_days=half_life)
+    expected = np.where(served[:, None] & liked, history.toarray() @ similarity, np.nan)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
