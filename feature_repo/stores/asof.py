@@ -152,11 +152,12 @@ def time_order(event: np.ndarray, created: np.ndarray | None) -> np.ndarray | No
 
 
 def stable_argsort(values: np.ndarray) -> np.ndarray:
-    """Return the stable sorting order of int64 values, several times faster than np.argsort.
+    """Return the stable sorting order of integers of any width, several times faster than np.argsort.
 
     The position is packed below the value and plain integers are sorted; values too wide for that are sorted by
     their low half first, then by their high half.
     """
+    values = values.astype(np.int64, copy=False)
     size = len(values)
     if size < 2:
         return np.arange(size)

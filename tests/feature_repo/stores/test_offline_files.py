@@ -201,6 +201,20 @@ def test_pull_latest_breaks_ties_by_created_then_place(tmp_path: Path) -> None:
     assert pull(tmp_path, source, ["id"], latest=True)["f"].to_pylist() == [1, 5]
 
 
+def test_pull_latest_of_many(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    keys, times = rng.integers(0, 5_000, 100_000), rng.integers(0, 10**12, 100_000)
+    stamps = pa.array(FIRST + times, pa.int64()).cast(STAMP)
+    pq.write_table(pa.table({"id": keys, "event_timestamp": stamps, "f": np.arange(100_000)}), tmp_path / "s.parquet")
+    source = FileSource(name="s", path="s.parquet", timestamp_field="event_timestamp")
+    everything = (config(tmp_path), source, ["id"], ["f"], "event_timestamp", None, START, START + 30 * DAY)
+    found = AsofOfflineStore.pull_latest_from_table_or_query(*everything).to_arrow()
+    order = np.lexsort((np.arange(100_000), times))
+    expected = dict(zip(keys[order].tolist(), order.tolist(), strict=True))
+    assert dict(zip(found["id"].to_pylist(), found["f"].to_pylist(), strict=True)) == expected
+    assert found.num_rows == len(expected)
+
+
 @pytest.mark.parametrize(
     ("path", "before", "after"),
     [
