@@ -1,0 +1,131 @@
+"""The chain on a tiny world: what it leaves on disk, that it says the same twice, that the future does not leak in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from feature_repo.workspace import Workspace
+from ranking import model_store
+from ranking.evaluate import TWO_STAGE, UNION, evaluate, read_report
+from ranking.metrics import K
+from ranking.train import read_materials
+
+
+def perturb_future(workspace: Workspace) -> None:
+    """Give every event at or after T2 another item, value and type, and keep who acts when."""
+    start = np.datetime64(workspace.periods.test.start.replace(tzinfo=None), "us")
+    for path in map(Path, workspace.lake.paths("events")):
+        table = pq.read_table(path)
+        times = table["event_timestamp"].to_numpy()
+        rows = np.arange(table.num_rows)
+        later = rows[times >= start]
+        rows[later] = later[::-1]
+        for name in ("item_id", "value"):
+            table = table.set_column(table.column_names.index(name), name, table[name].take(rows))
+        pq.write_table(table, path)
+
+
+def files_of_model(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.models_path / model_store.current(workspace)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_report_holds_every_ranking_and_the_export_its_rows(trained: Workspace) -> None:
+    report = read_report(trained)
+    assert [line.name for line in report.lines] == ["recent_popularity", "als", "bm25_knn", UNION, TWO_STAGE]
+    again, lists = evaluate(trained)
+    assert again == report
+    counts = np.unique(lists["user_id"].to_numpy(), return_counts=True)[1]
+    assert len(counts) >= report.users
+    assert (counts <= K).all()
+    assert pc.min(lists["rank"]).as_py() == 1
+    assert len(set(zip(*(lists[name].to_pylist() for name in ("user_id", "item_id")), strict=True))) == lists.num_rows
+    for line in report.lines:
+        assert all(0 <= value <= 1 for value in (*line.metrics.values(), *line.recalls.values()))
+    union = report.line(UNION).recalls["all"]
+    assert union >= max(line.recalls["all"] for line in report.lines)
+
+
+def test_exported_items_were_not_consumed_before(trained: Workspace) -> None:
+    _, lists = evaluate(trained)
+    with trained.connect() as connection:
+        connection.register("lists", lists)
+        [(seen,)] = connection.execute(
+            "SELECT count(*) FROM lists JOIN events USING (user_id, item_id) WHERE consuming AND event_timestamp < ?",
+            [trained.periods.test.start],
+        ).fetchall()
+    assert seen == 0
+
+
+def test_training_again_gives_the_same_bytes(
+    trained: Workspace, copy_of: Callable[[Workspace], Workspace], files_of: Callable[[Workspace], dict[str, bytes]]
+) -> None:
+    from ranking.train import train
+
+    copy = copy_of(trained)
+    train(copy)
+    before, after = files_of(trained), files_of(copy)
+    assert {name: data for name, data in after.items() if name.startswith("models/")} == {
+        name: data for name, data in before.items() if name.startswith("models/")
+    }
+
+
+def test_what_happens_from_the_test_cut_on_does_not_reach_training_or_the_lists(
+    tiny_lake: Workspace, trained: Workspace, copy_of: Callable, run_chain: Callable
+) -> None:
+    other = copy_of(tiny_lake)
+    perturb_future(other)
+    run_chain(other)
+    ours, theirs = read_materials(trained), read_materials(other)
+    np.testing.assert_array_equal(ours.train.matrix, theirs.train.matrix)
+    np.testing.assert_array_equal(ours.train.labels, theirs.train.labels)
+    np.testing.assert_array_equal(ours.judge.matrix, theirs.judge.matrix)
+    assert files_of_model(trained) == files_of_model(other)
+    lists, other_lists = evaluate(trained)[1], evaluate(other)[1]
+    both = set(lists["user_id"].to_pylist()) & set(other_lists["user_id"].to_pylist())
+    assert len(both) > 20
+    ours, theirs = (table.filter(pc.is_in(table["user_id"], value_set=_ids(both))) for table in (lists, other_lists))
+    assert ours.equals(theirs)
+    assert read_report(trained) != read_report(other)
+
+
+def _ids(users: set[int]):
+    import pyarrow as pa
+
+    return pa.array(sorted(users))
+
+
+def test_shuffled_labels_teach_nothing_on_the_chain(trained: Workspace) -> None:
+    from dataclasses import replace
+
+    from ranking.ranker import fit_ranker
+
+    materials = read_materials(trained)
+    shuffled = np.random.default_rng(0).permutation(materials.train.labels)
+    config = trained.config.ranker
+    fits = [
+        fit_ranker(config, materials.gains, materials.encoding, replace(materials.train, labels=labels), rounds=20)
+        for labels in (materials.train.labels, shuffled)
+    ]
+    real, nonsense = (materials.judge.ndcg(fit.booster.predict(materials.judge.matrix)) for fit in fits)
+    assert nonsense < real
+
+
+@pytest.mark.parametrize("objective", ["binary", "regression"])
+def test_graded_labels_and_other_objectives_train(trained: Workspace, objective: str) -> None:
+    from ranking.ranker import fit_ranker
+
+    graded = trained.config.ranker.model_copy(update={"labels": "graded", "objective": objective})
+    config = trained.config.model_copy(update={"ranker": graded})
+    workspace = Workspace(trained.data_dir, config, trained.config_path)
+    materials = read_materials(workspace)
+    assert materials.gains == [0.0, 0.2, 1.0]
+    assert set(np.unique(materials.train.labels)) == {0, 1, 2}
+    fitted = fit_ranker(graded, materials.gains, materials.encoding, materials.train, judge=materials.judge)
+    assert fitted.ndcg > 0
