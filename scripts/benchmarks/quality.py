@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,7 +41,7 @@ ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "requirements-quality.txt"
 QUICK_USERS, QUICK_ROUNDS = 1000, 150
 PEER_FILES = ("quality_peers.py", "quality_peer_models.py", "quality_peer_two_stage.py")
-VARIANTS = ("tuned", "tutorial")
+VARIANTS = ("tuned", "defaults", "tutorial")
 Lists = dict[str, list[pa.Table]]
 """The lists of every seed, by the name of the ranking."""
 
@@ -74,15 +75,20 @@ class Bench:
             whole = self._load(source, self.folder / "quick", quick)
         prepared = []
         for fold in choose_folds(whole, pool=self.pool and not self.quick):
-            path = self.folder / fold.name / "config.yaml"
+            loaded = self._load(source, self.folder / fold.name, whole.config_path)
+            path = loaded.data_dir / "config.yaml"
             write_config(fold.config, path)
-            self._load(source, self.folder / fold.name, whole.config_path)
-            prepared.append((fold, Workspace.open(self.folder / fold.name, path)))
+            prepared.append((fold, Workspace.open(loaded.data_dir, path)))
         return prepared
 
     def _load(self, source: str, folder: Path, config: Path | None) -> Workspace:
         workspace = Workspace.open(folder, config)
-        load_source(source, workspace.lake, LoadOptions(config=workspace.config, on_step=self.say))
+        options = LoadOptions(config=workspace.config, on_step=self.say)
+        load_source(source, workspace.lake, options)
+        if len(workspace.lake.manifest().loads) > 1:
+            # The files have changed since the last run: what it left must not stay in the log.
+            shutil.rmtree(folder)
+            load_source(source, workspace.lake, options)
         return workspace
 
     def ours(self, fold: Fold, workspace: Workspace) -> tuple[Lists, list[dict[str, object]]]:

@@ -37,14 +37,19 @@ from threadpoolctl import threadpool_limits
 K = 10
 ALS_SEEDS = 5
 TWO_STAGE_SEEDS = 3
-# Candidates per generator, days of labels, negatives per user, attributes of users and items as features.
+# Candidates per generator, days of labels, negatives per user, attributes of users and items as features, trees (None:
+# as many as the library makes by default).
 TWO_STAGE_VARIANTS = (
-    (30, 7, 3, False),
-    (30, 7, 3, True),
-    (30, 30, 3, False),
-    (100, 7, 30, False),
-    (100, 30, 30, False),
-    (100, 30, 30, True),
+    (30, 7, 3, False, None),
+    (30, 7, 3, False, 50),
+    (30, 7, 3, True, None),
+    (30, 7, 3, True, 50),
+    (30, 30, 3, False, None),
+    (100, 7, 30, False, None),
+    (100, 30, 30, False, None),
+    (100, 30, 30, True, None),
+    (100, 30, 30, False, 50),
+    (100, 30, 30, True, 50),
 )
 # EASE is left out: its matrix would be inverted twice for every variant.
 GENERATORS = ("popular", "recent popular", "als", "cosine knn", "bm25")
@@ -154,18 +159,24 @@ def single_peers(kinds: list[str], *, quick: bool) -> list[Peer]:
 
 
 def two_stage_peers(chosen: dict[str, Setup], *, quick: bool) -> list[Peer]:
-    """RecTools' two-stage models: its tutorial as it stands, and variants over the tuned single models."""
+    """RecTools' two-stage models: its tutorial, its defaults over the tuned single models, and tuned variants of these.
+
+    The defaults are there because validation has been seen to choose worse ones.
+    """
     from quality_peer_two_stage import TwoStage
 
     singles = tuple(chosen[name].model for name in GENERATORS)
     likes = chosen["cosine knn"].likes
-    rounds, seeds = (50, 1) if quick else (None, TWO_STAGE_SEEDS)
+    seeds, first = (1, -1) if quick else (TWO_STAGE_SEEDS, 0)
     peers = []
     for reranker in ("catboost", "lightgbm"):
-        tutorial = TwoStage(reranker, rounds=rounds)
-        variants = [TwoStage(reranker, singles, *values, rounds) for values in TWO_STAGE_VARIANTS[-1 if quick else 0 :]]
-        peers.append(Peer(f"rectools {reranker} tutorial", [Setup(tutorial)], seeds))
-        peers.append(Peer(f"rectools {reranker} tuned", [Setup(model, likes) for model in variants], seeds))
+        variants = [TwoStage(reranker, singles, *values) for values in TWO_STAGE_VARIANTS[first:]]
+        rounds = 50 if quick else None
+        peers += [
+            Peer(f"rectools {reranker} tutorial", [Setup(TwoStage(reranker, rounds=rounds))], seeds),
+            Peer(f"rectools {reranker} defaults", [Setup(TwoStage(reranker, singles, rounds=rounds), likes)], seeds),
+            Peer(f"rectools {reranker} tuned", [Setup(model, likes) for model in variants], seeds),
+        ]
     return peers
 
 
