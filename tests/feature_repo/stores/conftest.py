@@ -47,7 +47,7 @@ def packed_config(tmp_path: Path) -> Callable[..., RepoConfig]:
 
 @dataclass(frozen=True)
 class World:
-    """Definitions and source tables: users (int64), items (string), pairs (both keys), one on-demand view."""
+    """Definitions and source tables: users (int64), items (string), pairs (both keys), two on-demand views."""
 
     objects: list[Any]
     tables: dict[str, pa.Table]
@@ -114,8 +114,6 @@ def _tables() -> dict[str, pa.Table]:
 
 def _objects(folder: Path, tables: dict[str, pa.Table]) -> list[Any]:
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
-    from feast.on_demand_feature_view import OnDemandFeatureView
-    from feast.transformation.pandas_transformation import PandasTransformation
     from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
     def source(name: str) -> FileSource:
@@ -150,21 +148,46 @@ def _objects(folder: Path, tables: dict[str, pa.Table]) -> list[Any]:
     )
     pairs = view("pairs", [user, item], 0, user_id=Int64, item_id=String, score=Float64, seen=Int64)
     request = RequestSource(name="request", schema=[Field(name="boost", dtype=Float64)])
-    text = (
-        "def boosted(df):\n    return df[['score']].fillna(0).add(df['boost'], axis=0).set_axis(['boosted'], axis=1)\n"
-    )
+    boosts = _on_demand("boosts", [pairs, request], "pandas", "boosted", _BOOSTED)
+    doubles = _on_demand("doubles", [pairs], "python", "doubled", _DOUBLED)
+    roles = [
+        users[["age", "big"]].with_name(name).with_join_key_map({"user_id": f"{name}_id"})
+        for name in ("author", "reader")
+    ]
+    services = [
+        FeatureService(name="plain", features=[users, items, pairs]),
+        FeatureService(name="with_boosts", features=[pairs, items, boosts]),
+        FeatureService(name="only_on_demand", features=[boosts, doubles]),
+        FeatureService(name="roles", features=roles),
+    ]
+    return [user, item, users, items, pairs, boosts, doubles, *services]
+
+
+_BOOSTED = """def boosted(df):
+    return df[['score']].fillna(0).add(df['boost'], axis=0).set_axis(['boosted'], axis=1)
+"""
+_DOUBLED = """def doubled(inputs):
+    return {'doubled': [None if seen is None else 2 * seen for seen in inputs['seen']]}
+"""
+
+
+def _on_demand(name: str, sources: list[Any], mode: str, feature: str, text: str) -> Any:
+    from feast import Field
+    from feast.on_demand_feature_view import OnDemandFeatureView
+    from feast.transformation.pandas_transformation import PandasTransformation
+    from feast.transformation.python_transformation import PythonTransformation
+    from feast.types import Float64, Int64
+
     scope: dict[str, Any] = {}
     exec(text, scope)
-    on_demand = OnDemandFeatureView(
-        name="boosts",
-        sources=[pairs, request],
-        schema=[Field(name="boosted", dtype=Float64)],
-        feature_transformation=PandasTransformation(scope["boosted"], text),
-        mode="pandas",
+    kind = PandasTransformation if mode == "pandas" else PythonTransformation
+    return OnDemandFeatureView(
+        name=name,
+        sources=sources,
+        schema=[Field(name=feature, dtype=Float64 if mode == "pandas" else Int64)],
+        feature_transformation=kind(scope[feature], text),
+        mode=mode,
     )
-    plain = FeatureService(name="plain", features=[users, items, pairs])
-    boosted = FeatureService(name="with_boosts", features=[pairs, items, on_demand])
-    return [user, item, users, items, pairs, on_demand, plain, boosted]
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,18 @@ def test_on_demand_views_run_once_over_columns(any_store: Any, packed_world: Any
     assert constant["boosted"].to_pylist() == [(s or 0.0) + 2.0 for s in scores]
 
 
+def test_one_view_in_two_roles_and_on_demand_views_alone(any_store: Any, packed_world: Any) -> None:
+    people = pa.table({"author_id": [0, 1, 99], "reader_id": [1, 1, 0]})
+    table = BulkReader(any_store).features("roles", people, full_feature_names=True)
+    ages = packed_world.tables["users"]["age"].to_pylist()
+    assert table["author__age"].to_pylist() == [ages[0], ages[1], None]
+    assert table["reader__age"].to_pylist() == [ages[1], ages[1], ages[0]]
+    only = BulkReader(any_store).features("only_on_demand", pairs(), {"boost": 0.0})
+    seen = expected(packed_world, pairs(), "pairs", "seen")
+    assert only["doubled"].to_pylist() == [None if value is None else 2 * value for value in seen]
+    assert only.column_names == ["user_id", "item_id", "boosted", "doubled"]
+
+
 def test_the_matrix_is_the_table(any_store: Any) -> None:
     rows, reader = pairs(), BulkReader(any_store)
     columns = ["boosted", "price", "seen", "fresh", "score", "popularity"]
