@@ -126,7 +126,11 @@ def write(rows: pa.Table, folder: Path, files: int) -> Path:
         old.unlink()
     size = -(-max(rows.num_rows, 1) // files)
     for place in range(files):
-        pq.write_table(rows.slice(place * size, size), folder / f"{place}.parquet", row_group_size=3)
+        pq.write_table(
+            rows.slice(place * size, size),
+            folder / f"{place}.parquet",
+            row_group_size=3 if rows.num_rows < 100 else 10_000,
+        )
     return folder
 
 
@@ -255,3 +259,50 @@ def test_nanoseconds_on_both_sides_compare_exactly(repo: Path) -> None:
     frame = pa.table({"k0": [1] * 3, "event_timestamp": pa.array([1_000_000_006, 1_000_000_008, 1_000_000_009], clock)})
     result = ask(AsofOfflineStore, config(repo), view(path, ["number"], None), frame).to_arrow()
     assert result["value"].to_pylist() == [None, 7.0, 9.0]
+
+
+def test_many_rows_in_one_pass_and_in_many(repo: Path) -> None:
+    """Codes, row numbers and times that fill more than 32 bits together, against DuckDB's own ASOF join."""
+    import duckdb
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    day = 86_400_000_000
+    event = rng.integers(0, 90 * day, 60_000)
+    rows = pa.table(
+        {
+            "k0": rng.integers(0, 4_000, 60_000) * 1_000_003,
+            "event_timestamp": pa.array(event).cast(STAMP),
+            "created": pa.array(event + rng.integers(0, day, 60_000)).cast(STAMP),
+            "value": np.arange(60_000.0),
+            "tags": pa.array([[]] * 60_000, pa.list_(pa.string())),
+        }
+    )
+    path = write(rows.combine_chunks(), repo / "many", 1)
+    frame = pa.table(
+        {
+            "k0": rng.integers(0, 5_000, 40_000) * 1_000_003,
+            "event_timestamp": pa.array(rng.integers(0, 95 * day, 40_000)).cast(STAMP),
+            "row": np.arange(40_000),
+        }
+    )
+    results = []
+    for strict, bounds in [(False, {}), (False, {"memory_limit": "3MB"}), (True, {}), (True, {"memory_limit": "3MB"})]:
+        job = ask(
+            AsofOfflineStore,
+            config(repo, strict_created_timestamp=strict, **bounds),
+            view(path, ["number"], None),
+            frame,
+        )
+        results.append(job.to_arrow()["value"].to_pylist())
+    assert results[0] == results[1]
+    assert results[2] == results[3]
+    with duckdb.connect() as connection:
+        connection.register("rows", rows.select(["k0", "event_timestamp", "value"]))
+        connection.register("frame", frame)
+        found = connection.sql(
+            "SELECT r.value FROM frame f ASOF LEFT JOIN rows r "
+            "ON f.k0 = r.k0 AND f.event_timestamp >= r.event_timestamp ORDER BY f.row"
+        ).fetchall()
+    assert results[0] == [value for (value,) in found]
+    assert results[2] != results[0]
