@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ranking.evaluate import TWO_STAGE, Difference, Evaluation, Line
+from ranking.evaluate import TWO_STAGE, Difference, Evaluation
 
-_NAMES = {
-    "ndcg": "NDCG",
-    "map": "MAP",
-    "recall": "Recall",
-    "precision": "Precision",
-    "mrr": "MRR",
-    "hitrate": "HitRate",
-    "coverage": "Coverage",
-}
+_SHOWN = {"ndcg": "NDCG", "map": "MAP", "recall": "Recall", "mrr": "MRR", "hitrate": "HitRate", "coverage": "Coverage"}
 
 
 def render(report: Evaluation) -> RenderableType:
     """Return the quality table, the ceilings of stage one, and the comparison in one sentence."""
-    title = (
+    heading = (
         f"Test window {report.test_start[:19]} to {report.test_end[:19]} UTC: {report.users:,} users, "
-        f"{report.pairs:,} relevant pairs"
+        f"{report.pairs:,} relevant pairs."
     )
-    return Group(_quality(report, title), _ceilings(report), Text(sentence(report.difference)))
+    return Group(Text(heading), _quality(report), _ceilings(report), Text(sentence(report.difference)))
 
 
 def sentence(difference: Difference) -> str:
@@ -46,32 +37,32 @@ def sentence(difference: Difference) -> str:
     return f"{TWO_STAGE} {verdict} {difference.against}: {size}, {interval}"
 
 
-def _quality(report: Evaluation, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("ranking")
-    for key in report.lines[0].metrics:
-        name, _, k = key.partition("@")
-        table.add_column(f"{_NAMES[name]}@{k}", justify="right")
-    best = {key: max(line.metrics[key] for line in report.lines) for key in report.lines[0].metrics}
+def _quality(report: Evaluation) -> Table:
+    """Means over the judged users, the best of each column in bold. Precision is in the JSON only."""
+    table = _table(f"Quality of the first {report.k}")
+    keys = [f"{name}@{report.k}" for name in _SHOWN]
+    for name in _SHOWN.values():
+        table.add_column(name, justify="right")
+    best = {key: max(line.metrics[key] for line in report.lines) for key in keys}
     for line in report.lines:
-        table.add_row(line.name, *_cells(line.metrics, best), end_section=line.name == report.lines[-2].name)
+        cells = (f"[bold]{line.metrics[key]:.4f}[/]" if line.metrics[key] == best[key] else f"{line.metrics[key]:.4f}"
+                 for key in keys)  # fmt: skip
+        table.add_row(line.name, *cells, end_section=line.name == report.lines[-2].name)
     return table
 
 
 def _ceilings(report: Evaluation) -> Table:
-    table = Table(title="Recall by depth", title_justify="left")
-    table.add_column("ranking")
+    table = _table("Recall by depth")
     for depth in report.lines[0].recalls:
         table.add_column(f"@{depth}", justify="right")
-    for line in _first_stage(report):
-        table.add_row(line.name, *(f"{value:.4f}" for value in line.recalls.values()))
+    for line in report.lines:
+        if line.name != TWO_STAGE:
+            table.add_row(line.name, *(f"{value:.4f}" for value in line.recalls.values()))
     return table
 
 
-def _first_stage(report: Evaluation) -> Iterator[Line]:
-    return (line for line in report.lines if line.name != TWO_STAGE)
-
-
-def _cells(values: dict[str, float], best: dict[str, float]) -> Iterator[str]:
-    for key, value in values.items():
-        yield f"[bold]{value:.4f}[/]" if value == best[key] else f"{value:.4f}"
+def _table(title: str) -> Table:
+    """A table narrow enough for 80 columns."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("ranking", no_wrap=True)
+    return table
