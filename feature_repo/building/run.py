@@ -82,7 +82,7 @@ def _plans(
 def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
     folder = workspace.feature_path(plan.view)
     with workspace.connect() as connection:
-        transform.compute(connection, data, plan.calendar)
+        transform.compute(connection, data, plan.calendar, plan.bases)
         dropped = np.union1d(plan.affected, plan.removed)
         replacement = write_parts(connection, transform, folder, plan.affected, dropped, whole=plan.whole)
     ViewState.forget(folder)

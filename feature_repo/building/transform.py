@@ -70,10 +70,18 @@ class ViewTransform:
 
         return sha256(repr(list(self.columns.items())).encode()).hexdigest()
 
-    def compute(self, connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> None:
+    def compute(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        data: DataSet,
+        snapshots: np.ndarray,
+        bases: np.ndarray | None = None,
+    ) -> None:
         """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
 
         `connection` sees events, users and items. Rows whose features equal those of the key's row before are left out.
+        `bases` are those of the snapshots whose rows exist already: only keys that change at the others have rows then,
+        and the rows at a base are there to compare with.
         """
         create_attributes(connection, data.user_attributes, data.item_attributes)
         register_snapshots(connection, snapshots)
@@ -85,7 +93,8 @@ class ViewTransform:
             for statement in preface:
                 connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
             if len(snapshots):
-                create_changes(connection, self.sql.windows, int(snapshots[0]))
+                known = snapshots[:0] if bases is None else bases
+                create_changes(connection, list(self.keys), self.sql.windows, snapshots, known)
             self._check(connection.sql(select))
             connection.execute(self._table_of_changes(select))
         self._check_keys(connection)

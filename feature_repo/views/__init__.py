@@ -11,6 +11,7 @@ The SQL sees `events`, `users`, `items`, `snapshots(event_timestamp)` and, prepa
 
 A file may first define a log of its own, `CREATE TEMP VIEW log AS SELECT ... FROM events`, of which `changes` is then
 made. The last statement returns the join keys, event_timestamp and the features of the schema. Sums must be exact
-(integers, DECIMAL): then a day added later gives the same bytes as a backfill. Feast's times are whole seconds online,
-so cut a time to seconds before you publish it.
+(integers, DECIMAL): then a day added later gives the same bytes as a backfill. Group `changes` by the join keys, or
+finer: when a day is added it holds just the keys that change, each with its whole history. Feast's times are whole
+seconds online, so cut a time to seconds before you publish it.
 """
