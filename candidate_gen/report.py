@@ -101,7 +101,8 @@ def report_candidates(workspace: Workspace, cut: datetime, *, progress: Progress
 
 def judge(stage: Stage, relevant: Relevant, end: datetime, *, progress: Progress = silent) -> StageReport:
     """Report on a fitted stage; every source proposes 200 items or its configured depth, whichever is more."""
-    deep = replace(stage, depths={name: max(depth, DEPTHS[-1]) for name, depth in stage.depths.items()})
+    depths = {name: max(depth, DEPTHS[-1]) for name, depth in stage.depths.items()}
+    deep = replace(stage, depths=depths, score_seconds=dict.fromkeys(depths, 0.0))
     codes = stage.interactions.encode_users(relevant.users)
     tally = Tally(dict(stage.depths), relevant, stage.interactions)
     done = 0
@@ -115,7 +116,7 @@ def judge(stage: Stage, relevant: Relevant, end: datetime, *, progress: Progress
         end=end,
         users=int(tally.warm.sum()),
         items=int(tally.old.sum()),
-        sources=_sources(stage, tally),
+        sources=_sources(stage, deep.score_seconds, tally),
         union=recall_of.union(-1, tally.warm),
         union_at={name: recall_of.union(place, tally.warm) for place, name in enumerate(UNION_NAMES)},
         history={
@@ -143,7 +144,7 @@ class _Recall:
         return HistoryReport(len(sizes), union.candidates, int(sizes.min()) if len(sizes) else 0, union.recall, recalls)
 
 
-def _sources(stage: Stage, tally: Tally) -> dict[str, SourceReport]:
+def _sources(stage: Stage, score_seconds: dict[str, float], tally: Tally) -> dict[str, SourceReport]:
     recall, ndcg = tally.found / tally.relevant.counts, tally.ndcg()
     proposed = np.diag(tally.both)
     hits = max(int(tally.held[-1][tally.warm].sum()), 1)
@@ -159,7 +160,7 @@ def _sources(stage: Stage, tally: Tally) -> dict[str, SourceReport]:
             coverage=float((tally.covered[number] & tally.old).sum() / max(tally.old.sum(), 1)),
             new=float(tally.new[number] / own),
             fit_seconds=stage.fit_seconds[name],
-            score_seconds=stage.score_seconds[name],
+            score_seconds=score_seconds[name],
             megabytes=learned_bytes(source) / 1e6,
         )
     return result
