@@ -18,7 +18,7 @@ from feature_repo.stores.scans import open_scan
 from feature_repo.stores.settings import Settings
 from feature_repo.stores.view_spec import ViewSpec
 
-SLICE_ROWS = 1 << 20
+SLICE_ROWS = 245_760  # two row groups: small enough that the memory of one slice serves the next
 CHUNK_ROWS = 1 << 18
 _LARGE_BYTES = 1 << 30  # above it, 32-bit offsets of texts and lists might overflow while they are gathered
 
