@@ -21,6 +21,9 @@ from feature_repo.columns import ITEM, RANK, SCORE, USER
 
 BATCH = 512
 
+# Rows are searched in blocks of so many scores: they stay in the cache, and memory is used again.
+_BLOCK_CELLS = 1 << 19
+
 
 class CandidateSource(BaseEstimator, ABC):
     """Proposes items to users and scores any pair of a known user and item.
@@ -131,22 +134,50 @@ def best(
     >>> best(np.array([[1, 3, 3, 2]], np.float32), 2).item.tolist()
     [1, 2]
     """
-    width = scores.shape[1]
-    badness = -scores  # ascending order puts the best first and NaN last
-    if excluded is not None:
-        badness[excluded] = np.nan
+    rows, width = scores.shape
+    left_out = _by_row(excluded, rows) if excluded is not None else None
+    parts = []
+    step = max(1, _BLOCK_CELLS // max(width, 1))
+    for start in range(0, rows, step):
+        badness = -scores[start : start + step]  # ascending order puts the best first and NaN last
+        if left_out is not None:
+            block = slice(left_out.bounds[start], left_out.bounds[min(start + step, rows)])
+            badness[left_out.row[block] - start, left_out.item[block]] = np.nan
+        parts.append(_best_block(badness, n, floor, start))
+    if not parts:
+        return Top(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
+    return Top(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class _Cells(NamedTuple):
+    """Cells of a matrix in order of their rows; those of row r lie from `bounds[r]` to `bounds[r + 1]`."""
+
+    row: np.ndarray
+    item: np.ndarray
+    bounds: np.ndarray
+
+
+def _by_row(cells: tuple[np.ndarray, np.ndarray], rows: int) -> _Cells:
+    row, item = cells
+    order = np.argsort(row, kind="stable")
+    return _Cells(row[order], item[order], np.searchsorted(row[order], np.arange(rows + 1)))
+
+
+def _best_block(badness: np.ndarray, n: int, floor: float, first: int) -> Top:
+    """The n smallest values per row of a block whose first row has the number `first`."""
+    rows, width = badness.shape
     limit = np.nextafter(np.float32(-floor), np.float32(-np.inf))
     # The n-th best value decides membership; a row with fewer values than n keeps all of them (fmin passes over NaN).
     nth = np.partition(badness, n - 1, axis=1)[:, n - 1] if n < width else limit
-    threshold = np.broadcast_to(np.fmin(nth, limit), len(scores))
+    threshold = np.broadcast_to(np.fmin(nth, limit), rows)
     chosen = badness <= threshold[:, None]
     _drop_surplus_ties(chosen, badness, threshold, n)
     flat = np.flatnonzero(chosen)
     row, item = np.divmod(flat, width)
     order = np.lexsort((badness.ravel()[flat], row))
-    starts = np.searchsorted(row, np.arange(len(scores)))
+    starts = np.searchsorted(row, np.arange(rows))
     rank = (np.arange(len(row)) - starts[row] + 1).astype(np.int32)
-    return Top(row, item[order], rank)
+    return Top(row + first, item[order], rank)
 
 
 def _drop_surplus_ties(chosen: np.ndarray, badness: np.ndarray, threshold: np.ndarray, n: int) -> None:
