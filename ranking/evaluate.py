@@ -92,6 +92,7 @@ def evaluate(
     loaded = model_store.load(workspace, service_columns(workspace, manifest.service), manifest.name)
     test = workspace.periods.test
     rows = entity_table.read(workspace, test.start).sort_by([(USER, "ascending"), (ITEM, "ascending")])
+    _check_sources(workspace, rows)
     with workspace.connect() as connection:
         truth = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats)
     scores = score_offline(workspace, loaded, with_cut(rows.select([USER, ITEM]), test.start), progress=progress)
@@ -128,6 +129,18 @@ def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None
             expected=f"training labels before the test window, which starts at {test}",
             got=f"labels up to {manifest.labels_end}",
             fix="Run `rankhouse train` with this configuration.",
+        )
+
+
+def _check_sources(workspace: Workspace, rows: pa.Table) -> None:
+    """Raise ContractError where the entity table was written with other sources than the configuration names."""
+    missing = [name for name in workspace.config.candidates.sources if f"{name}_proposed" not in rows.column_names]
+    if missing:
+        raise ContractError(
+            f"the entity table of {workspace.data_dir}",
+            expected=f"the configured sources ({', '.join(workspace.config.candidates.sources)})",
+            got=f"nothing of {', '.join(missing)}",
+            fix="Run `rankhouse candidates`, `features build`, `apply` and `train` again, in this order.",
         )
 
 

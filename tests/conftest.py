@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -114,6 +115,7 @@ def served(trained: Workspace, copy_of: Callable[[Workspace], Workspace]) -> Wor
     workspace = copy_of(trained)
     with _own_environment():
         refresh(workspace)
+    gc.collect()  # closes the stores, so that SQLite has written everything to its file
     return workspace
 
 
@@ -141,6 +143,7 @@ def files_of() -> Callable[[Workspace], dict[str, bytes]]:
 
     def read(workspace: Workspace) -> dict[str, bytes]:
         root = workspace.data_dir
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        paths = (path for path in root.rglob("*") if path.is_file() and path.suffix not in (".db-shm", ".db-wal"))
+        return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
     return read

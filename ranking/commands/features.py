@@ -67,4 +67,4 @@ def _print(plans: list[Plan]) -> None:
 def _text(microseconds: int) -> str:
     from feature_repo.building.snapshots import from_us
 
-    return f"{from_us(microseconds):%Y-%m-%d %H:%M:%S}"
+    return f"{from_us(microseconds):%Y-%m-%d}"

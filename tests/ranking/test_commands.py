@@ -120,6 +120,14 @@ def test_a_model_whose_labels_reach_into_the_test_window(
     unchanged(rankhouse, with_config(trained, tmp_path, split=split), "evaluate", says="labels up to")
 
 
+def test_candidates_of_other_sources(
+    trained: Workspace, rankhouse: Run, unchanged: Callable[..., None], tmp_path: Path
+) -> None:
+    sources = {"popular": {"class": "candidate_gen.popularity.Popularity", "depth": 15}}
+    other = with_config(trained, tmp_path, candidates={"seed": 1, "sources": sources})
+    unchanged(rankhouse, other, "evaluate", says="nothing of popular")
+
+
 def test_models_are_listed_shown_and_promoted(trained: Workspace, rankhouse: Run, copy_of: Callable) -> None:
     copy = copy_of(trained)
     name = model_store.current(copy)
