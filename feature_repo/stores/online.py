@@ -208,7 +208,7 @@ class PackedSqliteOnlineStore(OnlineStore):
     ) -> OnlineResponse:
         """Answer from packed rows; what is rare or malformed goes Feast's own way over `online_read`."""
         plan = self._planner.plan(config, registry, features, full_feature_names)
-        answer = None if _is_rare(plan, features) else self._answer(config, plan, entity_rows)
+        answer = None if _is_rare(plan) else self._answer(config, plan, entity_rows)
         if answer is not None:
             return PackedOnlineResponse(answer, include_feature_view_version_metadata)
         return super().get_online_features(
@@ -301,11 +301,11 @@ class PackedSqliteOnlineStore(OnlineStore):
             self._database.close()
 
 
-def _is_rare(plan: Plan, features: list[str] | FeatureService) -> bool:
-    """Whether a request needs what only Feast's own path does: stored on-demand views, its vectors, its metrics."""
+def _is_rare(plan: Plan) -> bool:
+    """Whether a request needs what only Feast's own path does: stored or aggregated on-demand views, its metrics."""
     written = any(read.is_on_demand for read in plan.reads) or any(v.aggregations for v in plan.on_demand)
     measured = "feast.metrics" in sys.modules and sys.modules["feast.metrics"]._config.online_features
-    return written or measured or getattr(features, "precompute_online", False)
+    return written or measured
 
 
 def _by_column(rows: list[dict[str, Any]] | EntityValues) -> EntityValues:
