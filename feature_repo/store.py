@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from feature_repo.building.snapshots import CLOCK_FILE, entity_table_cuts, from_us
 from feature_repo.building.state import ViewState
-from feature_repo.columns import ITEM, TIME, USER
+from feature_repo.columns import TIME
 from feature_repo.data_set import DataSet
 from feature_repo.errors import MissingError, did_you_mean
 from feature_repo.on_demand.columns import ARROW_TAG, REQUEST_TIME
@@ -205,15 +205,13 @@ def arrow_function(view: OnDemandFeatureView) -> Callable[[pa.Table], pa.Table]:
 
 def online_features(workspace: Workspace, pairs: pa.Table, service: str) -> pa.Table:
     """Return `pairs` (user_id, item_id) with the service's features as the online store holds them at its clock."""
+    from feature_repo.stores.bulk import BulkReader
+
     store = open_store(workspace)
     contract = feature_service(store, service)
     now = Clock.read(workspace).now or workspace.now
-    rows = {name: pairs[name].to_pylist() for name in (USER, ITEM)} | {REQUEST_TIME: [now] * pairs.num_rows}
     with quiet():
-        answer = store.get_online_features(features=contract, entity_rows=rows).to_arrow()
-    for name in service_columns(contract):
-        pairs = pairs.append_column(name, answer[name])
-    return pairs
+        return BulkReader(store).features(contract, pairs, {REQUEST_TIME: now})
 
 
 @contextmanager

@@ -34,6 +34,12 @@ class Leak:
     columns: tuple[str, ...]
 
 
+def check_moments(workspace: Workspace) -> list[datetime]:
+    """Return times worth checking: the first training cut, the test cut and the midnight before it."""
+    first, test = workspace.periods.train[0].start, workspace.periods.test.start
+    return sorted({first, test, test.replace(hour=0, minute=0, second=0, microsecond=0)})
+
+
 def find_leaks(workspace: Workspace, view: str, moments: Sequence[datetime]) -> list[Leak]:
     """Return what a view's rows at each moment owe to events from then on; an empty list is the wanted answer."""
     data = DataSet.of(workspace)

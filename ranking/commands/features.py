@@ -52,6 +52,35 @@ def build(views: Views = None, data_dir: DataDir = None, config: ConfigFile = No
     _print(plans)
 
 
+@app.command("check")
+def check(views: Views = None, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Change the log at and after several times and find every row visible at them as it was: no view looks ahead."""
+    from rich.console import Console
+
+    from feature_repo.workspace import Workspace
+
+    workspace = Workspace.open(data_dir, config)
+    with Console(stderr=True).status("check") as status:
+        from feature_repo.building.leaks import check_moments, find_leaks
+        from feature_repo.data_set import DataSet
+        from feature_repo.discovery import discover
+
+        moments = check_moments(workspace)
+        leaks = []
+        for view in views or discover(DataSet.of(workspace)).computed:
+            status.update(f"check {view}")
+            leaks += find_leaks(workspace, view, moments)
+    console = Console()
+    for leak in leaks:
+        console.print(
+            f"[red]{leak.view}[/]: {leak.rows} rows visible at {leak.moment:%Y-%m-%d %H:%M:%S} depend on what happened "
+            f"from then on: {', '.join(leak.columns) or 'rows come or go'}"
+        )
+    if leaks:
+        raise typer.Exit(1)
+    console.print(f"no view looks ahead at {', '.join(f'{moment:%Y-%m-%d %H:%M:%S}' for moment in moments)}")
+
+
 def _print(plans: list[Plan]) -> None:
     from rich.console import Console
     from rich.table import Table

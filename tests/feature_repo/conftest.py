@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +195,3 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     yield workspace
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@pytest.fixture
-def days() -> Callable[[float], timedelta]:
-    return lambda number: timedelta(days=number)

@@ -56,6 +56,16 @@ def test_offline_and_online_agree_exactly(pairs: pa.Table, offline: pa.Table, on
     assert different == {}
 
 
+def test_feasts_own_call_agrees(world: Workspace, pairs: pa.Table, offline: pa.Table) -> None:
+    opened = store.open_store(world)
+    rows = {name: pairs[name].to_pylist() for name in pairs.column_names}
+    with store.quiet():
+        answer = opened.get_online_features(
+            opened.get_feature_service(RANKER), {**rows, "request_time": [world.now] * pairs.num_rows}
+        ).to_dict()
+    assert [name for name in offline.column_names[3:] if answer[name] != offline[name].to_pylist()] == []
+
+
 def test_what_is_compared_is_mostly_there(pairs: pa.Table, offline: pa.Table, online: pa.Table) -> None:
     columns = online.column_names[2:]
     there = sum(pc.sum(offline[name].is_valid()).as_py() for name in columns)
