@@ -7,20 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.config import DEFAULT_PATH, Config, Roles, load_config
+from feature_repo.config import Config, Roles, load_config
 from feature_repo.errors import ConfigError
 
-SHIPPED = DEFAULT_PATH.read_text(encoding="utf-8")
+VALID = """\
+events: from-data
+now: end-of-log
+split:
+  train: [{quantile: 0.5}, {quantile: 0.6}, {quantile: 0.7}]
+  validation: {quantile: 0.8}
+  test: {quantile: 0.9}
+candidates:
+  sources:
+    recent_popularity: {class: candidate_gen.popularity.RecentPopularity, depth: 60}
+service: ranker_v1
+engine: {memory_limit: 4GB}
+"""
 
 
 @pytest.fixture
 def changed(tmp_path: Path):
-    """Read the shipped configuration with one text replaced."""
+    """Read a valid configuration with one text replaced."""
 
     def run(old: str, new: str) -> Config:
-        assert old in SHIPPED
+        assert old in VALID
         path = tmp_path / "rankhouse.yaml"
-        path.write_text(SHIPPED.replace(old, new), encoding="utf-8")
+        path.write_text(VALID.replace(old, new), encoding="utf-8")
         return load_config(path)
 
     return run
