@@ -21,6 +21,10 @@ USER_CANDIDATES: Final = "user_candidates"
 CANDIDATE_ITEMS: Final = "candidate_items"
 CANDIDATE_SCORES: Final = "candidate_scores"
 
+# A view with this tag holds outputs of one fit: both stores let its newest cut replace the older ones as a whole.
+SWAP_TAG: Final = "swap"
+SWAP_CUT: Final = "cut"
+
 
 def candidate_fields(config: Config) -> list[tuple[str, pa.DataType]]:
     """Return the features of `candidates`: five per configured source, then what the sources say together.

@@ -1,6 +1,7 @@
 """Cuts, periods and the calendar of snapshots: global time only.
 
-Labels of training cuts lie in [cut, validation); choices are made on [validation, test); the test window is [test, now).
+Labels of training cuts lie in [cut, validation); choices are made on [validation, test); the test window is
+[test, now).
 """
 
 from __future__ import annotations

@@ -21,10 +21,9 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_column_names
 
+from feature_repo.first_stage import SWAP_CUT, SWAP_TAG
 from feature_repo.stores.online import PackedSqliteOnlineStore
 
-SWAP_TAG: Final = "swap"
-SWAP_CUT: Final = "cut"
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COMPUTED: Final = ("feature_transformation", "aggregations", "source_views", "filter")
 

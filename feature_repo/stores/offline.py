@@ -18,14 +18,15 @@ Where it differs from Feast's stock DuckDB store, on purpose:
 - created timestamps are strict by default (stock: late rows leak unless the flag is given);
 - a row without a created timestamp is invisible when strict and the last choice otherwise (stock: undefined order);
 - rows equal in event and created time: the last in file order wins (stock: any);
+- of a view tagged `swap: cut` only rows of its newest event time at T are visible, as online;
 - features come in their declared type where the stored one differs, so training sees what serving will;
 - keys compare by value across int and float columns, NaN is null, and a null matches nothing (stock: NaN equals NaN);
 - features named `*_y` or `rn` survive, a ttl may mix days and seconds, directories and hive folders are sources;
 - relative source paths start at the repo (stock: the working directory);
 - a feature named like a column of the entity frame is an error (stock: silently the frame's column).
 
-Feast's suite: the cases of its unit tests for local stores (non-entity retrieval, created-timestamp filter, backfills,
-the brute-force join of test_ibis) hold here; tests/feature_repo/stores/test_offline_oracle.py covers what they assert.
+Feast's suite: ten cases modelled on its unit tests for local stores (non-entity retrieval, created-timestamp filter,
+backfills) hold here; tests/feature_repo/stores/test_offline_oracle.py has the brute-force join that test_ibis has.
 Its `universal` tests ship in no package and need containers, so they are not run. They would have to leave out Delta,
 Iceberg and Lance sources, which this store refuses by name, and remote export, which it does not offer.
 """

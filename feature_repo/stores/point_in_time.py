@@ -70,7 +70,7 @@ def match(spec: ViewSpec, scan: Scan, entities: pa.Table, times: EntityTimes, *,
     for low, high in pairwise(edges.tolist()):
         versions, numbers = narrow.load(scan, codes, range(low, high))
         index = AsofIndex(versions, strict=strict)
-        found = _ask(index, codes, size, narrow, range(low, high))
+        found = narrow.of_newest_cut(_ask(index, codes, size, narrow, range(low, high)), versions)
         won = np.zeros(len(versions) + 1, dtype=bool)
         won[found] = True  # the last one, -1, stands for "no row"
         won[-1] = False
@@ -132,7 +132,8 @@ def conform(column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:
 class Narrow:
     """Which rows of a view can be visible at all: the columns that tell, and the window of event ticks.
 
-    `window` is None where the entity frame has no time at all.
+    `window` is None where the entity frame has no time at all. `cuts`: the view's sorted distinct event ticks, where
+    only rows of the newest one count, else None.
     """
 
     spec: ViewSpec
@@ -141,6 +142,7 @@ class Narrow:
     window: tuple[int, int] | None
     ttl: int | None
     strict: bool
+    cuts: np.ndarray | None
 
     @classmethod
     def of(cls, spec: ViewSpec, scan: Scan, times: EntityTimes, strict: bool) -> Narrow:
@@ -152,7 +154,8 @@ class Narrow:
         window = None
         if len(known):
             window = (NEVER + 1 if ttl is None else int(known[0]) - ttl, int(known[-1]))
-        return cls(spec, unit, moments, window, ttl, strict and spec.created is not None)
+        cuts = _event_ticks(spec, scan, unit) if spec.newest_cut_only else None
+        return cls(spec, unit, moments, window, ttl, strict and spec.created is not None, cuts)
 
     def prune(self, scan: Scan, codes: KeyCodes | None) -> Scan:
         """Leave out row groups that neither the times nor the keys of the entity frame can reach."""
@@ -178,6 +181,14 @@ class Narrow:
         if any(part.created is not None for part in kept):
             created = np.concatenate([part.event if part.created is None else part.created for part in kept])
         return Versions(code, event, created), numbers
+
+    def of_newest_cut(self, found: np.ndarray, versions: Versions) -> np.ndarray:
+        """Void the answers that are older than the newest cut at their time: a later fit left those keys out."""
+        if self.cuts is None or not len(versions):
+            return found
+        newest = np.searchsorted(self.cuts, self.moments.distinct, side="right") - 1
+        since = np.where(newest >= 0, self.cuts[newest], NEVER)[self.moments.inverse]
+        return np.where((found >= 0) & (versions.event[found] == since), found, -1)
 
     def _large_batches(self, scan: Scan, size: int) -> Iterator[tuple[int, pa.Table]]:
         """Join small row groups: a look-up of keys costs its set-up once per batch."""
@@ -235,6 +246,13 @@ def _key_codes(spec: ViewSpec, schema: pa.Schema, entities: pa.Table) -> KeyCode
         return None
     columns = [entities[name] for _, name in spec.keys]
     return KeyCodes(columns, [schema.field(key).type for key, _ in spec.keys], f"view {spec.name}, entity frame")
+
+
+def _event_ticks(spec: ViewSpec, scan: Scan, unit: Unit) -> np.ndarray:
+    """Return the view's distinct event ticks, ascending, whatever its keys."""
+    where = f"view {spec.name}, column {spec.time}"
+    seen = [np.unique(to_ticks(table[spec.time], unit, where)) for _, table in scan.batches([spec.time])]
+    return np.unique(np.concatenate(seen)) if seen else np.empty(0, np.int64)
 
 
 def _ask(index: AsofIndex, codes: KeyCodes | None, size: int, narrow: Narrow, share: range) -> np.ndarray:

@@ -38,6 +38,9 @@ def _latest(spec: ViewSpec, time: str, settings: Settings) -> str:
     conditions.append(f"{event} <= {asked}")
     if spec.ttl is not None:
         conditions.append(f"{event} >= {asked} - INTERVAL {ticks_of(spec.ttl, 'us')} MICROSECONDS")
+    if spec.newest_cut_only:
+        cuts = f"SELECT max({identifier(spec.time)}) FROM {source_sql(spec.source, settings)} AS c"
+        conditions.append(f"{event} = ({cuts} WHERE CAST(c.{identifier(spec.time)} AS TIMESTAMPTZ) <= {asked})")
     order = [f"{event} DESC"]
     if spec.created:
         created = f"CAST(s.{identifier(spec.created)} AS TIMESTAMPTZ)"

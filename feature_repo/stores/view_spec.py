@@ -14,6 +14,7 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.types import from_feast_to_pyarrow_type
 
 from feature_repo.errors import ContractError, did_you_mean
+from feature_repo.first_stage import SWAP_CUT, SWAP_TAG
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """One view of one request. `keys` pairs a column of the view with a column of the entity frame."""
+    """One view of one request. `keys` pairs a column of the view with a column of the entity frame.
+
+    `newest_cut_only`: the view holds outputs of one fit after another (tag `swap: cut`); at any time only rows of the
+    newest fit count, and a key that is not among them has no row.
+    """
 
     name: str
     source: FileSource
@@ -36,6 +41,7 @@ class ViewSpec:
     created: str | None
     ttl: timedelta | None
     features: tuple[Feature, ...]
+    newest_cut_only: bool = False
 
     @property
     def declared(self) -> pa.Schema:
@@ -97,6 +103,7 @@ def view_spec(view: FeatureView, feature_refs: Sequence[str], full_feature_names
             Feature(name, f"{shown}__{name}" if full_feature_names else name, declared_type(fields[name]))
             for name in names
         ),
+        newest_cut_only=view.tags.get(SWAP_TAG) == SWAP_CUT,
     )
 
 

@@ -8,7 +8,7 @@ from feast import FeatureView
 
 from feature_repo.data_set import DataSet
 from feature_repo.entities import feast_fields, item, item_key, user, user_key
-from feature_repo.first_stage import CANDIDATES
+from feature_repo.first_stage import CANDIDATES, SWAP_CUT, SWAP_TAG
 from feature_repo.sources import source
 
 
@@ -19,5 +19,5 @@ def define(data: DataSet) -> FeatureView:
         ttl=timedelta(0),
         schema=[user_key(data), item_key(data), *feast_fields(data.candidate_fields)],
         source=source(CANDIDATES, data),
-        tags={"stage": "one", "swap": "cut"},
+        tags={"stage": "one", SWAP_TAG: SWAP_CUT},
     )

@@ -8,7 +8,7 @@ from feast import FeatureView
 
 from feature_repo.data_set import DataSet
 from feature_repo.entities import feast_fields, user, user_key
-from feature_repo.first_stage import USER_CANDIDATES
+from feature_repo.first_stage import SWAP_CUT, SWAP_TAG, USER_CANDIDATES
 from feature_repo.sources import source
 
 
@@ -19,5 +19,5 @@ def define(data: DataSet) -> FeatureView:
         ttl=timedelta(0),
         schema=[user_key(data), *feast_fields(data.user_candidate_fields)],
         source=source(USER_CANDIDATES, data),
-        tags={"stage": "one", "swap": "cut"},
+        tags={"stage": "one", SWAP_TAG: SWAP_CUT},
     )

@@ -82,7 +82,6 @@ def test_columns_have_their_declared_types(offline: pa.Table) -> None:
     assert offline.schema.field("user_days_since_last_event").type == pa.float32()
 
 
-@pytest.mark.xfail(strict=True, reason="the offline store does not yet hide what an older fit proposed")
 def test_a_pair_of_an_older_cut_is_no_candidate_now(world: Workspace) -> None:
     with world.connect() as connection:
         stale = connection.sql(f"""
