@@ -62,10 +62,9 @@ class BulkReader:
         """
         plan, request = self._prepare(features, entities, request_data, full_feature_names)
         read = self._read(plan, request)
-        table = entities if isinstance(entities, pa.Table) else pa.table(request.keys)
-        for name in plan.outputs:
-            table = table.append_column(name, read.plain(name))
-        return table
+        given = entities if isinstance(entities, pa.Table) else pa.table(request.keys)
+        columns = [*given.columns, *(read.plain(name) for name in plan.outputs)]
+        return pa.Table.from_arrays(columns, [*given.column_names, *plan.outputs])
 
     def matrix(
         self,
@@ -127,8 +126,7 @@ class BulkReader:
     def _read(self, plan: Plan, request: RequestColumns) -> Answer:
         config = self._store.config
         if isinstance(self._online, PackedSqliteOnlineStore):
-            keys = [read.encode(request.keys, request.rows) for read in plan.reads]
-            return self._online.answer(config, plan, request, keys)
+            return self._online.answer(config, plan, request)
         answer = redis_answer if is_redis(self._online) else feast_answer
         return answer(self._online, config, plan, request, self._clock.now())
 

@@ -19,7 +19,7 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.stores.packed import Layout, numbers_of
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, distinct, too_old
+from feature_repo.stores.packed_read import ViewRows, too_old
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import entity_keys, from_protos
 
@@ -40,14 +40,17 @@ class ArrowRows:
         """Make every feature null in the rows that the mask names."""
         self._blanked = where
 
+    def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]:
+        """Return one feature as an Arrow array of its type, of all rows or of those that `index` names."""
+        column = self.array(name)
+        return {name: column if index is None else column.take(pa.array(index))}
+
     def array(self, name: str) -> pa.Array:
         """Return one feature as an Arrow array of its type."""
         column = self.columns[name]
-        return (
-            column
-            if self._blanked is None
-            else pc.if_else(pa.array(~self._blanked), column, pa.nulls(1, column.type)[0])
-        )
+        if self._blanked is None:
+            return column
+        return pc.if_else(pa.array(~self._blanked), column, pa.nulls(1, column.type)[0])
 
     def nulls(self, name: str) -> np.ndarray | None:
         """Return the mask of null rows, or None where there is none."""
@@ -66,17 +69,17 @@ def feast_answer(online: OnlineStore, config: RepoConfig, plan: Plan, request: R
 
 def _read(online: OnlineStore, config: RepoConfig, read: ViewRead, request: RequestColumns, now: int) -> ViewRows:
     arrays = read.key_arrays(request.keys, request.rows)
-    keys, index = distinct(read.view.keys.to_list(arrays))
-    first = first_places(index, len(keys))
-    protos = entity_keys(read.feature_view, [array.take(pa.array(first)) for array in arrays])
-    known = [i for i, key in enumerate(keys) if key is not None]
-    rows: list[tuple] = [(None, None)] * len(keys)
+    asked = read.view.keys.asked(arrays)
+    first = pa.array(asked.first)
+    protos = entity_keys(read.feature_view, [array.take(first) for array in arrays])
+    known = [i for i, key in enumerate(asked.keys) if key is not None]
+    rows: list[tuple] = [(None, None)] * len(asked.keys)
     if known:
         features = list(read.features)
         found = online.online_read(config, read.feature_view, [protos[i] for i in known], features)
         for i, row in zip(known, found, strict=True):
             rows[i] = row
-    return view_rows(read, rows, index, now)
+    return view_rows(read, rows, asked.index, now)
 
 
 def view_rows(read: ViewRead, rows: list[tuple], index: np.ndarray | None, now: int) -> ViewRows:
@@ -90,11 +93,6 @@ def view_rows(read: ViewRead, rows: list[tuple], index: np.ndarray | None, now: 
     event = np.array([0 if time is None else (_aware(time) - _EPOCH) // _MICROSECOND for time, _ in rows], np.int64)
     opened = ArrowRows(read.view.layout, columns, event)
     return ViewRows(opened, index, found, too_old(opened, found, read.view.ttl, now))
-
-
-def first_places(index: np.ndarray | None, count: int) -> np.ndarray:
-    """Return where each of `count` distinct keys comes first in the request."""
-    return np.arange(count) if index is None else np.unique(index, return_index=True)[1]
 
 
 def _aware(time: datetime) -> datetime:

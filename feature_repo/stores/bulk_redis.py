@@ -19,10 +19,10 @@ from feast.protos.feast.types.Value_pb2 import Value, ValueType
 from feast.repo_config import RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_repo.stores.bulk_feast import ArrowRows, first_places
+from feature_repo.stores.bulk_feast import ArrowRows
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, arrow_numbers
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, distinct, too_old
+from feature_repo.stores.packed_read import ViewRows, too_old
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import from_protos
 
@@ -55,9 +55,10 @@ class _Asked:
     def __init__(self, config: RepoConfig, read: ViewRead, request: RequestColumns) -> None:
         self._read = read
         arrays = read.key_arrays(request.keys, request.rows)
-        keys, self._index = distinct(read.view.keys.to_list(arrays))
-        self._known = np.array([key is not None for key in keys], bool)
-        chosen = pa.array(first_places(self._index, len(keys))[self._known])
+        asked = read.view.keys.asked(arrays)
+        self._index = asked.index
+        self._known = np.array([key is not None for key in asked.keys], bool)
+        chosen = pa.array(asked.first[self._known])
         hashes = serialized_keys(read, [array.take(chosen) for array in arrays], config.project)
         name = read.view.name
         fields = [*(_mmh3(f"{name}:{feature}") for feature in read.features), f"_ts:{name}"]
@@ -123,7 +124,7 @@ def _fixed(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataType)
     dtype = np.dtype([("tag", "u1"), ("value", _FIXED[kind])])
     nothing = bytes(dtype.itemsize)
     read = np.frombuffer(b"".join([value or nothing for value in values]), dtype)["value"]
-    return arrow_numbers(read, kind, nulls if nulls.any() else None)
+    return arrow_numbers(read, nulls if nulls.any() else None, kind)
 
 
 def _varints(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -136,7 +137,7 @@ def _varints(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataTyp
     if kind == TIMESTAMP:
         nulls = nulls | (numbers == np.iinfo(np.int64).min)
         numbers = numbers * _MICROSECONDS
-    return arrow_numbers(numbers.astype(_VARINT[kind]), kind, nulls if nulls.any() else None)
+    return arrow_numbers(numbers.astype(_VARINT[kind]), nulls if nulls.any() else None, kind)
 
 
 def _event_times(values: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ from feature_repo.stores.packed_answer import Answer
 from feature_repo.stores.packed_clock import DATA, FILE_NAME, Clock
 from feature_repo.stores.packed_db import BATCH_ROWS, PackedDatabase, Writer
 from feature_repo.stores.packed_infra import PackedViewTable, planned_views
-from feature_repo.stores.packed_keys import Key
+from feature_repo.stores.packed_keys import Asked, Key
 from feature_repo.stores.packed_read import RecordCache, ViewRows, read_view
 from feature_repo.stores.packed_request import EntityValues, Plan, Planner, RequestColumns, request_columns
 from feature_repo.stores.packed_response import PackedOnlineResponse
@@ -97,9 +97,7 @@ class PackedSqliteOnlineStore(OnlineStore):
             self._database = PackedDatabase(resolve(config.online_store.path, repo))
         return self._database
 
-    def read_views(
-        self, config: RepoConfig, asked: Sequence[tuple[PackedView, Sequence[Key | None]]]
-    ) -> list[ViewRows]:
+    def read_views(self, config: RepoConfig, asked: Sequence[tuple[PackedView, Asked]]) -> list[ViewRows]:
         """Read several views, each with keys of its own, from one consistent state of the file."""
         database = self.database(config)
         now = self._clock.now()
@@ -174,7 +172,7 @@ class PackedSqliteOnlineStore(OnlineStore):
         """Return (event time, values) per entity key: (None, None) without a row, (time, None) beyond the ttl."""
         view = PackedView.of(config, table)
         keys = view.keys.from_protos(entity_keys, config.entity_key_serialization_version)
-        (found,) = self.read_views(config, [(view, keys)])
+        (found,) = self.read_views(config, [(view, Asked.of(keys))])
         wanted = [f for f in view.layout.fields if requested_features is None or f.name in requested_features]
         columns = [to_protos(found.array(field.name), field) for field in wanted]
         values = zip(*columns, strict=True) if columns else ((),) * len(keys)
@@ -248,19 +246,14 @@ class PackedSqliteOnlineStore(OnlineStore):
         """Answer a plan; None where Feast's own path has to find the words for what is wrong with the rows."""
         try:
             request = request_columns(plan, _by_column(entity_rows))
-            keys = [read.encode(request.keys, request.rows) for read in plan.reads]
+            return self.answer(config, plan, request) if request.rows else None
         except (pa.ArrowInvalid, pa.ArrowTypeError, DataError, LookupError):
             return None
-        if not request.rows:
-            return None
-        return self.answer(config, plan, request, keys)
 
-    def answer(
-        self, config: RepoConfig, plan: Plan, request: RequestColumns, keys: Sequence[Sequence[Key | None]]
-    ) -> Answer:
-        """Read what a plan asks for; `keys` are the encoded keys per view."""
-        rows = self.read_views(config, [(read.view, k) for read, k in zip(plan.reads, keys, strict=True)])
-        return Answer(plan, request, rows)
+    def answer(self, config: RepoConfig, plan: Plan, request: RequestColumns) -> Answer:
+        """Read what a plan asks for; raises KeyError for a join key that is missing."""
+        asked = zip(plan.reads, plan.asked(request), strict=True)
+        return Answer(plan, request, self.read_views(config, [(read.view, keys) for read, keys in asked]))
 
     def update(
         self,

@@ -120,6 +120,12 @@ class Layout:
         """Return how a number feature is stored."""
         return _NUMBERS[self.by_name[name].type]
 
+    @cached_property
+    def of_type(self) -> dict[pa.DataType, list[str]]:
+        """The number features of each Arrow type."""
+        types = {field.type for field in self.fields if field.is_number}
+        return {kind: [field.name for field in self.fields if field.type == kind] for kind in types}
+
     @classmethod
     def from_text(cls, text: str) -> Layout:
         """Read the layout that `text` describes, as it is stored beside the records."""
@@ -215,47 +221,80 @@ class Rows:
         fields = self.layout.dtype.fields
         places = [fields[f"f{self.layout.position[name]}"] for name in names]
         dtype, first = places[0][0], min(place[1] for place in places)
+        if not len(self.raw):
+            return np.empty((0, len(names)), dtype)
         width = (max(place[1] for place in places) - first) // dtype.itemsize + 1
         strides = (self.layout.dtype.itemsize, dtype.itemsize)
         block = np.ndarray((len(self.raw), width), dtype, self.raw, first, strides)
         return block[:, as_slice([(place[1] - first) // dtype.itemsize for place in places])]
 
+    def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]:
+        """Return one feature as an Arrow array of its type, of all rows or of those that `index` names, repeats too.
+
+        All number features of the same type come along: they cost little more than one.
+        """
+        field = self.layout.by_name[name]
+        if field.is_number:
+            return self._number_arrays(field.type, index)
+        nulls = self.nulls(name)
+        nulls = nulls if nulls is None or index is None else nulls[index]
+        if pa.types.is_list(field.type):
+            return {name: self._lists(field, nulls, index)}
+        data, offsets = self._slot(field, 0, "u1", index)
+        return {name: _strings(field.type, data, offsets, nulls)}
+
     def array(self, name: str) -> pa.Array:
         """Return one feature as an Arrow array of its type."""
-        field, nulls = self.layout.by_name[name], self.nulls(name)
-        if field.is_number:
-            return arrow_numbers(self.numbers(name), field.type, nulls)
-        if pa.types.is_list(field.type):
-            return self._lists(field, nulls)
-        data, offsets = self._slot(field, 0, "u1")
-        return _strings(field.type, data, offsets, nulls)
+        return self.arrays_like(name)[name]
 
-    def _slot(self, field: Field, which: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    def _number_arrays(self, kind: pa.DataType, index: np.ndarray | None) -> dict[str, pa.Array]:
+        """Turn the features of one number type on their side at once; each is a slice of one long array."""
+        alike = self.layout.of_type[kind]
+        block = self.number_block(alike)
+        values = np.ascontiguousarray((block if index is None else block[index]).T)
+        nulls = None
+        if not self._all_valid:
+            bits = np.unpackbits(self.raw["nulls"], axis=1, bitorder="little").view(bool)
+            marks = bits[:, [self.layout.position[name] for name in alike]]
+            nulls = (marks if index is None else marks[index]).T.reshape(-1) if marks.any() else None
+        whole, rows = arrow_numbers(values.reshape(-1), nulls, kind), values.shape[1]
+        return {name: whole.slice(i * rows, rows) for i, name in enumerate(alike)}
+
+    def _slot(self, field: Field, which: int, dtype: str, index: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return one slot of every row as (values, offsets of the rows in them)."""
-        slot, ends = self.layout.slot_start[field.name] + which, self.raw["ends"].astype(np.int64)
-        begin = ends[:, slot - 1] if slot else np.zeros(len(ends), np.int64)
-        starts, size = self._tails + begin, np.dtype(dtype).itemsize
-        counts = (ends[:, slot] - begin) // size
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        if len(counts) and (counts == counts[0]).all():
-            whole = _gather(self._bytes, starts, f"V{counts[0] * size}") if counts[0] else starts[:0]
-            return whole.view(dtype), offsets
+        slot, size = self.layout.slot_start[field.name] + which, np.dtype(dtype).itemsize
+        begins, lengths = self._places
+        counts, starts = lengths[:, slot] // size, self._tails + begins[:, slot]
+        if index is not None:
+            counts, starts = counts[index], starts[index]
+        offsets = np.zeros(len(counts) + 1, np.int64)
+        if not counts.any():
+            return np.empty(0, dtype), offsets
+        np.cumsum(counts, out=offsets[1:])
+        if (counts == counts[0]).all():
+            return _gather(self._bytes, starts, f"V{counts[0] * size}").view(dtype), offsets
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         return _gather(self._bytes, np.repeat(starts, counts) + within * size, dtype), offsets
 
-    def _lists(self, field: Field, nulls: np.ndarray | None) -> pa.Array:
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each slot begins in its row's tail, and its length, both (rows, slots)."""
+        ends = self.raw["ends"].astype(np.int64)
+        begins = np.zeros_like(ends)
+        begins[:, 1:] = ends[:, :-1]
+        return begins, ends - begins
+
+    def _lists(self, field: Field, nulls: np.ndarray | None, index: np.ndarray | None) -> pa.Array:
         item = field.type.value_type
-        valid, _ = self._slot(field, field.slots - 1, "u1")
+        valid, valid_offsets = self._slot(field, field.slots - 1, "u1", index)
         if item in _NUMBERS:
-            values, offsets = self._slot(field, 0, _NUMBERS[item])
-            missing = _element_nulls(values, offsets, valid, self._slot(field, 1, "u1")[1])
-            elements = arrow_numbers(values, item, missing)
+            values, offsets = self._slot(field, 0, _NUMBERS[item], index)
+            elements = arrow_numbers(values, _element_nulls(values, offsets, valid, valid_offsets), item)
         else:
-            lengths, offsets = self._slot(field, 0, "<i4")
-            data, _ = self._slot(field, 1, "u1")
-            missing = _element_nulls(lengths, offsets, valid, self._slot(field, 2, "u1")[1])
+            lengths, offsets = self._slot(field, 0, "<i4", index)
+            data, _ = self._slot(field, 1, "u1", index)
             ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-            elements = _strings(item, data, ends, missing)
+            elements = _strings(item, data, ends, _element_nulls(lengths, offsets, valid, valid_offsets))
         mask = None if nulls is None else pa.array(nulls)
         starts = pa.array(offsets.astype(np.int32))
         return pa.ListArray.from_arrays(starts, elements, type=field.type, mask=mask)
@@ -309,7 +348,7 @@ def numbers_of(column: pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def arrow_numbers(values: np.ndarray, target: pa.DataType, nulls: np.ndarray | None) -> pa.Array:
+def arrow_numbers(values: np.ndarray, nulls: np.ndarray | None, target: pa.DataType) -> pa.Array:
     """Return stored numbers as an Arrow array of the feature's type."""
     if target == TIMESTAMP:
         return pa.array(values, pa.int64(), mask=nulls).view(TIMESTAMP)

@@ -36,6 +36,28 @@ Key = int | bytes
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The distinct keys of a request's rows, and which of them each row has (None: one each, in order)."""
+
+    keys: list[Key | None]
+    index: np.ndarray | None
+
+    @classmethod
+    def of(cls, keys: list[Key | None]) -> Asked:
+        """Tell a list of keys apart."""
+        only = dict.fromkeys(keys)
+        if len(only) == len(keys):
+            return cls(keys, None)
+        place = dict(zip(only, range(len(only)), strict=True))
+        return cls(list(only), np.fromiter(map(place.__getitem__, keys), np.int64, len(keys)))
+
+    @property
+    def first(self) -> np.ndarray:
+        """The row in which each distinct key comes first."""
+        return np.arange(len(self.keys)) if self.index is None else np.unique(self.index, return_index=True)[1]
+
+
+@dataclass(frozen=True)
 class KeyCodec:
     """The join keys of a view, in order, with their kinds: integer, string or bytes.
 
@@ -51,6 +73,10 @@ class KeyCodec:
     @classmethod
     def from_text(cls, text: str) -> KeyCodec:
         return cls(tuple((name, kind) for name, kind in json.loads(text)))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind for _, kind in self.parts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,6 +108,13 @@ class KeyCodec:
         keys = np.full(len(whole), None, object)
         keys[whole] = self.to_list([_one_chunk(column) for column in known.columns])
         return keys.tolist()
+
+    def asked(self, arrays: Sequence[pa.Array]) -> Asked:
+        """Encode key columns for a look-up; the one user of a request is encoded once."""
+        rows = len(arrays[0]) if arrays else 0
+        if rows > 1 and all(_is_constant(array) for array in arrays):
+            return Asked(self.to_list([array.slice(0, 1) for array in arrays]), np.zeros(rows, np.int64))
+        return Asked.of(self.to_list(arrays))
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""
@@ -120,6 +153,15 @@ def _stored(column: pa.Array, kind: str, where: str) -> pa.Array:
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _ARROW[kind])
     return conform(column, _ARROW[kind], where)
+
+
+def _is_constant(array: pa.Array) -> bool:
+    if array.null_count:
+        return False
+    if array.type == pa.int64():
+        values = array.to_numpy(zero_copy_only=False)
+        return values[0] == values[-1] and bool((values == values[0]).all())
+    return array[0].as_py() == array[-1].as_py() and pc.all(pc.equal(array, array[0])).as_py()
 
 
 def _shifted(array: pa.Array) -> np.ndarray:

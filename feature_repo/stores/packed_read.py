@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_repo.stores.packed import Layout, Rows
 from feature_repo.stores.packed_db import Snapshot, ViewTable
-from feature_repo.stores.packed_keys import Key
+from feature_repo.stores.packed_keys import Asked, Key
 from feature_repo.stores.packed_view import NEVER, PackedView
 
 _ENTRY_BYTES: Final = 150
@@ -52,12 +52,13 @@ def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[K
 class FeatureRows(Protocol):
     """Opened rows of one view, one per distinct key: `packed.Rows`, or Arrow columns of another store."""
 
+    layout: Layout
     event: np.ndarray
 
     def blank(self, where: np.ndarray) -> None: ...
     def nulls(self, name: str) -> np.ndarray | None: ...
     def numbers(self, name: str) -> np.ndarray: ...
-    def array(self, name: str) -> pa.Array: ...
+    def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]: ...
 
 
 @dataclass
@@ -71,6 +72,7 @@ class ViewRows:
     index: np.ndarray | None
     found: np.ndarray
     expired: np.ndarray
+    _arrays: dict[str, pa.Array] = field(default_factory=dict, init=False)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Give every row of the request its key's value."""
@@ -78,8 +80,9 @@ class ViewRows:
 
     def array(self, name: str) -> pa.Array:
         """Return one feature, a row per key asked for; null where there is no row or it is too old."""
-        column = self.rows.array(name)
-        return column if self.index is None else column.take(pa.array(self.index))
+        if name not in self._arrays:
+            self._arrays.update(self.rows.arrays_like(name, self.index))
+        return self._arrays[name]
 
     def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a number feature as stored, and the mask of its nulls (None: there are none)."""
@@ -87,27 +90,15 @@ class ViewRows:
         return self.spread(self.rows.numbers(name)), None if nulls is None else self.spread(nulls)
 
 
-def read_view(
-    snapshot: Snapshot, cache: RecordCache, view: PackedView, keys: Sequence[Key | None], now: int
-) -> ViewRows:
-    """Read the rows of `keys`; a null key, an unknown one and one whose row is older than the ttl give nulls."""
-    distinct_keys, index = distinct(keys)
+def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: Asked, now: int) -> ViewRows:
+    """Read the rows asked for; a null key, an unknown one and one whose row is older than the ttl give nulls."""
     table = snapshot.catalogue.views.get(view.id)
-    records = [view.layout.blank] * len(distinct_keys)
+    records = [view.layout.blank] * len(asked.keys)
     if table is not None and table.keys == view.keys:
-        records = cache.records(snapshot, table, view.layout, distinct_keys)
+        records = cache.records(snapshot, table, view.layout, asked.keys)
     rows = Rows(view.layout, records)
     found = rows.event != NEVER
-    return ViewRows(rows, index, found, too_old(rows, found, view.ttl, now))
-
-
-def distinct(keys: Sequence[Key | None]) -> tuple[list[Key | None], np.ndarray | None]:
-    """Return the distinct keys in order, and which of them each key is (None: all are distinct)."""
-    only = dict.fromkeys(keys)
-    if len(only) == len(keys):
-        return list(keys), None
-    place = dict(zip(only, range(len(only)), strict=True))
-    return list(only), np.fromiter(map(place.__getitem__, keys), np.int64, len(keys))
+    return ViewRows(rows, asked.index, found, too_old(rows, found, view.ttl, now))
 
 
 def too_old(rows: FeatureRows, found: np.ndarray, ttl: int, now: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from feast.repo_config import RepoConfig
 from feast.utils import _get_cached_request_context, _parse_feature_ref, ensure_request_data_values_exist
 from feast.value_type import ValueType
 
-from feature_repo.stores.packed_keys import Key
+from feature_repo.stores.packed_keys import Asked
 from feature_repo.stores.packed_values import value_type_to_arrow
 from feature_repo.stores.packed_view import PackedView
 
@@ -62,10 +62,6 @@ class ViewRead:
         }
         return self.view.keys.arrays(own, f"feature view {self.view.name}")
 
-    def encode(self, columns: Mapping[str, pa.Array], rows: int) -> list[Key | None]:
-        """Encode the keys of a request's rows; raises KeyError for a join key that is missing."""
-        return self.view.keys.to_list(self.key_arrays(columns, rows))
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -81,6 +77,18 @@ class Plan:
     request_data: dict[str, ValueType]
     on_demand_types: dict[str, ValueType]
     full_feature_names: bool
+
+    def asked(self, request: RequestColumns) -> list[Asked]:
+        """Encode the keys of a request for each view, once for views with the same keys.
+
+        Raises KeyError for a join key that is missing.
+        """
+        made: dict[tuple, Asked] = {}
+        for read in self.reads:
+            way = (read.keys, read.view.keys.kinds)
+            if way not in made:
+                made[way] = read.view.keys.asked(read.key_arrays(request.keys, request.rows))
+        return [made[read.keys, read.view.keys.kinds] for read in self.reads]
 
     def on_demand_outputs(self, view: OnDemandFeatureView) -> list[str]:
         """Return the columns asked for of one on-demand view, as they are named in the answer."""
