@@ -63,8 +63,7 @@ class BulkReader:
         plan, request = self._prepare(features, entities, request_data, full_feature_names)
         read = self._read(plan, request)
         given = entities if isinstance(entities, pa.Table) else pa.table(request.keys)
-        columns = [*given.columns, *(read.plain(name) for name in plan.outputs)]
-        return pa.Table.from_arrays(columns, [*given.column_names, *plan.outputs])
+        return pa.Table.from_arrays([*given.columns, *read.columns()], [*given.column_names, *plan.outputs])
 
     def matrix(
         self,

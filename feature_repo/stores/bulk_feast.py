@@ -19,9 +19,10 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.stores.packed import Layout, numbers_of
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, too_old
+from feature_repo.stores.packed_read import ViewRows, expire
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import entity_keys, from_protos
+from feature_repo.stores.packed_view import NEVER
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -90,9 +91,9 @@ def view_rows(read: ViewRead, rows: list[tuple], index: np.ndarray | None, now: 
         for name in read.features
     }
     found = np.array([values is not None for _, values in rows], bool)
-    event = np.array([0 if time is None else (_aware(time) - _EPOCH) // _MICROSECOND for time, _ in rows], np.int64)
-    opened = ArrowRows(read.view.layout, columns, event)
-    return ViewRows(opened, index, found, too_old(opened, found, read.view.ttl, now))
+    event = np.array([NEVER if time is None else (_aware(time) - _EPOCH) // _MICROSECOND for time, _ in rows], np.int64)
+    opened = ArrowRows(read.view.layout, columns, np.where(found, event, NEVER))
+    return ViewRows(opened, index, expire(opened, read.view.ttl, now))
 
 
 def _aware(time: datetime) -> datetime:

@@ -22,9 +22,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from feature_repo.stores.bulk_feast import ArrowRows
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, arrow_numbers
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, too_old
+from feature_repo.stores.packed_read import ViewRows, expire
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import from_protos
+from feature_repo.stores.packed_view import NEVER
 
 _FIXED: Final = {pa.float64(): "<f8", pa.float32(): "<f4"}
 _VARINT: Final = {pa.int64(): "<i8", pa.int32(): "<i4", TIMESTAMP: "<i8", pa.bool_(): "u1"}
@@ -73,11 +74,10 @@ class _Asked:
             name: decode_column(column, layout.by_name[name], self._read.view.name).take(spread)
             for name, column in zip(names, columns_read, strict=False)
         }
-        event, written = _event_times(columns_read[-1])
-        event = np.where(self._known, event[places] if len(event) else 0, 0)
-        found = self._known & (written[places] if len(written) else False)
+        event = np.full(len(self._known), NEVER)
+        event[self._known] = _event_times(columns_read[-1])
         rows = ArrowRows(layout, columns, event)
-        return ViewRows(rows, self._index, found, too_old(rows, found, self._read.view.ttl, now))
+        return ViewRows(rows, self._index, expire(rows, self._read.view.ttl, now))
 
 
 def serialized_keys(read: ViewRead, arrays: Sequence[pa.Array], project: str) -> list[bytes]:
@@ -140,7 +140,6 @@ def _varints(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataTyp
     return arrow_numbers(numbers.astype(_VARINT[kind]), nulls if nulls.any() else None, kind)
 
 
-def _event_times(values: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Return event times in microseconds and whether each was there."""
-    times = [Timestamp.FromString(value).ToMicroseconds() if value else 0 for value in values]
-    return np.array(times, np.int64), np.array([bool(value) for value in values], bool)
+def _event_times(values: Sequence[bytes | None]) -> list[int]:
+    """Return event times in microseconds, NEVER where there is no row."""
+    return [Timestamp.FromString(value).ToMicroseconds() if value else NEVER for value in values]

@@ -178,10 +178,13 @@ class PackedSqliteOnlineStore(OnlineStore):
         values = zip(*columns, strict=True) if columns else ((),) * len(keys)
         names = [field.name for field in wanted]
         times = found.spread(found.rows.event).tolist()
-        states = zip(times, values, found.spread(found.found), found.spread(found.expired), strict=True)
+        old = [False] * len(keys) if found.expired is None else found.spread(found.expired).tolist()
         return [
-            (None if not there else _EPOCH + time * _MICROSECOND, dict(zip(names, row, strict=True)) if fresh else None)
-            for time, row, there, fresh in ((t, r, f, f and not e) for t, r, f, e in states)
+            (
+                None if time == NEVER else _EPOCH + time * _MICROSECOND,
+                None if time == NEVER or expired else dict(zip(names, row, strict=True)),
+            )
+            for time, row, expired in zip(times, values, old, strict=True)
         ]
 
     async def online_read_async(

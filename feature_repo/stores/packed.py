@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -180,7 +181,7 @@ class Layout:
 class Rows:
     """Records of one schema, opened column by column.
 
-    `raw` is the fixed part as a structured array, `event` the event times (int64 microseconds).
+    `raw` is the fixed part as a structured array.
     """
 
     def __init__(self, layout: Layout, records: Sequence[bytes]) -> None:
@@ -188,15 +189,18 @@ class Rows:
         width = layout.dtype.itemsize
         joined = b"".join(records)
         if layout.slots:
-            ends = np.cumsum(np.fromiter(map(len, records), np.int64, len(records)))
-            starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(records) else ends
+            starts = np.fromiter(accumulate(map(len, records), initial=0), np.int64, len(records) + 1)[:-1]
             self._bytes = np.frombuffer(joined, np.uint8)
             self.raw = _gather(self._bytes, starts, f"V{width}").view(layout.dtype)
             self._tails = starts + width
         else:
             self.raw = np.frombuffer(joined, layout.dtype)
-        self.event = unshift(self.raw["event"])
         self._all_valid = not self.raw["nulls"].any()
+
+    @cached_property
+    def event(self) -> np.ndarray:
+        """Event times in int64 microseconds; the blank record's is the smallest int64."""
+        return unshift(self.raw["event"])
 
     def blank(self, where: np.ndarray) -> None:
         """Make every feature null in the rows that the mask names."""

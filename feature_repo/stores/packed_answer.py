@@ -57,12 +57,17 @@ class Answer:
         _, rows, feature = self.stored[name]
         return rows.array(feature)
 
-    def plain(self, name: str) -> pa.Array:
-        """Return one column as Arrow, values of a rarer type as what they stand for."""
-        field, column = self.field(name), self.array(name)
-        if field is None or not field.opaque:
+    def columns(self) -> list[pa.Array]:
+        """Return the columns that were asked for, in order."""
+        on_demand, stored = self.on_demand, self.stored
+        return [on_demand[name] if name in on_demand else self._plain(*stored[name]) for name in self.plan.outputs]
+
+    @staticmethod
+    def _plain(read: ViewRead, rows: ViewRows, feature: str) -> pa.Array:
+        """Return one stored column as Arrow, values of a rarer type as what they stand for."""
+        column = rows.array(feature)
+        if not read.view.layout.by_name[feature].opaque:
             return column
-        read, _, feature = self.stored[name]
         return pa.array(plain_values(column, read.value_types[feature]))
 
     def field(self, name: str) -> Field | None:

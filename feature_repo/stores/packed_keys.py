@@ -92,14 +92,15 @@ class KeyCodec:
             only = arrays[0]
             return only.to_numpy(zero_copy_only=False) if only.type == pa.int64() else Blobs.of(only)
         if all(array.type == pa.int64() for array in arrays):
-            # Stacking turns big-endian numbers into native ones.
-            return Blobs.of_rows(np.stack([_shifted(array) for array in arrays], axis=1).astype(">u8"))
+            return Blobs.of_rows(_stacked(arrays))
         pieces = [piece for array in arrays for piece in _pieces(array)]
         return Blobs.of(pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary())))
 
     def to_list(self, arrays: Sequence[pa.Array]) -> list[Key | None]:
         """Encode key columns for a look-up; a row with a null in it has no key."""
         if not any(array.null_count for array in arrays):
+            if len(arrays) > 1 and all(array.type == pa.int64() for array in arrays):
+                return _stacked(arrays).view(f"V{8 * len(arrays)}").reshape(-1).tolist()
             encoded = self.encode(arrays)
             return encoded.tolist() if isinstance(encoded, np.ndarray) else encoded.to_list()
         table = pa.table(list(arrays), names=[str(i) for i in range(len(arrays))])
@@ -162,6 +163,14 @@ def _is_constant(array: pa.Array) -> bool:
         values = array.to_numpy(zero_copy_only=False)
         return values[0] == values[-1] and bool((values == values[0]).all())
     return array[0].as_py() == array[-1].as_py() and pc.all(pc.equal(array, array[0])).as_py()
+
+
+def _stacked(arrays: Sequence[pa.Array]) -> np.ndarray:
+    """Return integer keys side by side, shifted and big-endian."""
+    stacked = np.empty((len(arrays[0]), len(arrays)), ">u8")
+    for place, array in enumerate(arrays):
+        stacked[:, place] = array.to_numpy(zero_copy_only=False).view(np.uint64) ^ np.uint64(SHIFT)
+    return stacked
 
 
 def _shifted(array: pa.Array) -> np.ndarray:

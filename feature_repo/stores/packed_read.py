@@ -34,14 +34,16 @@ class RecordCache:
         if held is None or held[0] != table.changes:
             held = self._views[table.number, layout.id] = (table.changes, {})
         known = held[1]
-        missing = [key for key in keys if key not in known]
-        if missing:
-            records = _read(snapshot, table, layout, missing)
-            known.update(zip(missing, records, strict=True))
-            self._bytes += sum(map(len, records)) + _ENTRY_BYTES * len(records)
+        records = list(map(known.get, keys))
+        if None in records:
+            missing = [key for key, record in zip(keys, records, strict=True) if record is None]
+            read = _read(snapshot, table, layout, missing)
+            known.update(zip(missing, read, strict=True))
+            records = list(map(known.__getitem__, keys))
+            self._bytes += sum(map(len, read)) + _ENTRY_BYTES * len(read)
             if self._bytes > self._limit:
                 self._views, self._bytes = {}, 0
-        return list(map(known.__getitem__, keys))
+        return records
 
 
 def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
@@ -50,11 +52,15 @@ def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[K
 
 
 class FeatureRows(Protocol):
-    """Opened rows of one view, one per distinct key: `packed.Rows`, or Arrow columns of another store."""
+    """Opened rows of one view, one per distinct key: `packed.Rows`, or Arrow columns of another store.
+
+    `event` holds event times in microseconds, NEVER where there is no row.
+    """
 
     layout: Layout
-    event: np.ndarray
 
+    @property
+    def event(self) -> np.ndarray: ...
     def blank(self, where: np.ndarray) -> None: ...
     def nulls(self, name: str) -> np.ndarray | None: ...
     def numbers(self, name: str) -> np.ndarray: ...
@@ -65,14 +71,19 @@ class FeatureRows(Protocol):
 class ViewRows:
     """The rows that a request finds in one view, aligned with its keys.
 
-    `rows` holds one row per distinct key, `index` maps the request's rows to them (None: one to one).
+    `rows` holds one row per distinct key, `index` maps the request's rows to them (None: one to one). `expired` marks
+    the rows whose features are null because they are beyond the ttl (None: there are none).
     """
 
     rows: FeatureRows
     index: np.ndarray | None
-    found: np.ndarray
-    expired: np.ndarray
+    expired: np.ndarray | None
     _arrays: dict[str, pa.Array] = field(default_factory=dict, init=False)
+
+    @property
+    def found(self) -> np.ndarray:
+        """Which distinct keys have a row, expired or not."""
+        return self.rows.event != NEVER
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Give every row of the request its key's value."""
@@ -97,17 +108,17 @@ def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: A
     if table is not None and table.keys == view.keys:
         records = cache.records(snapshot, table, view.layout, asked.keys)
     rows = Rows(view.layout, records)
-    found = rows.event != NEVER
-    return ViewRows(rows, asked.index, found, too_old(rows, found, view.ttl, now))
+    return ViewRows(rows, asked.index, expire(rows, view.ttl, now))
 
 
-def too_old(rows: FeatureRows, found: np.ndarray, ttl: int, now: int) -> np.ndarray:
-    """Return the mask of rows beyond the ttl (0: none), and make their features null."""
+def expire(rows: FeatureRows, ttl: int, now: int) -> np.ndarray | None:
+    """Make the features of rows beyond the ttl (0: there is none) null, and return their mask, None for none."""
     if not ttl:
-        return np.zeros(len(found), bool)
-    expired = found & (now - rows.event > ttl)
-    if expired.any():
-        rows.blank(expired)
+        return None
+    expired = (now - rows.event > ttl) & (rows.event != NEVER)
+    if not expired.any():
+        return None
+    rows.blank(expired)
     return expired
 
 

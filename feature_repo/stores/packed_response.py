@@ -137,7 +137,9 @@ def _statuses(column: _Column, rows: int) -> list[int]:
     if column.rows is None:
         return [FieldStatus.PRESENT] * rows
     status = np.where(column.rows.found, FieldStatus.PRESENT, FieldStatus.NOT_FOUND)
-    return column.rows.spread(np.where(column.rows.expired, FieldStatus.OUTSIDE_MAX_AGE, status)).tolist()
+    if column.rows.expired is not None:
+        status[column.rows.expired] = FieldStatus.OUTSIDE_MAX_AGE
+    return column.rows.spread(status).tolist()
 
 
 def _timestamps(column: _Column, rows: int) -> list[Timestamp]:
