@@ -26,6 +26,8 @@ BATCH_ROWS: Final = 65_536
 _DIGITS: Final = 20
 _PLACEHOLDERS: Final = 64
 _MOST_PLACEHOLDERS: Final = 16_384
+_SHARED: Final = 8
+"""Bytes that keys of one user have in common at least: an integer, or a string's length and first letters."""
 _CATALOGUE: Final = """
 CREATE TABLE IF NOT EXISTS views (
     number INTEGER PRIMARY KEY,
@@ -161,9 +163,12 @@ class Snapshot:
     connection: sqlite3.Connection
     catalogue: Catalogue
 
-    def records(self, view: ViewTable, keys: Sequence[Key]) -> dict[Key, bytes]:
-        """Return the records of distinct keys; a key without one is absent."""
-        found: dict[Key, bytes] = {}
+    def records(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes]:
+        """Return the records of distinct keys, at times some of their neighbours too; a key without one is absent."""
+        found = self._neighbours(view, keys)
+        if found is not None:
+            return found
+        found = {}
         for start in range(0, len(keys), _MOST_PLACEHOLDERS):
             part = list(keys[start : start + _MOST_PLACEHOLDERS])
             # Few distinct statements, so that SQLite's compiled ones are reused; a padding null matches nothing.
@@ -172,6 +177,21 @@ class Snapshot:
             sql = f"SELECT key, record FROM {view.table} WHERE key IN ({marks})"
             found.update(self.connection.execute(sql, part + [None] * room).fetchall())
         return found
+
+    def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
+        """Scan from the first key to the last where they share a beginning, as the pairs of one user do.
+
+        None where that is not so, or where far more lies between them than was asked for.
+        """
+        known = [key for key in keys if isinstance(key, bytes)]
+        if len(known) < _PLACEHOLDERS:
+            return None
+        first, last, most = min(known), max(known), 2 * len(known)
+        if first[:_SHARED] != last[:_SHARED]:
+            return None
+        sql = f"SELECT key, record FROM {view.table} WHERE key BETWEEN ? AND ? LIMIT ?"
+        rows = self.connection.execute(sql, (first, last, most)).fetchall()
+        return dict(rows) if len(rows) < most else None
 
 
 @dataclass(frozen=True)

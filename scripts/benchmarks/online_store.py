@@ -56,24 +56,30 @@ def table(rng: np.random.Generator, keys: dict[str, np.ndarray], prefix: str, nu
     return pa.table({**columns, "event_timestamp": stamps, "created_timestamp": stamps})
 
 
-def build(folder: Path, tables: dict[str, pa.Table], store: str, online: dict[str, Any]) -> FeatureStore:
-    """Register one view per table (and a service of all) in a repository of its own; the last table is by pair."""
+def written(folder: Path, name: str, rows: pa.Table) -> Path:
+    """Write a view's source and return its path."""
+    path = folder / f"{name}.parquet"
+    pq.write_table(rows, path)
+    return path
+
+
+def register(folder: Path, sources: list[Path], store: str, online: dict[str, Any]) -> FeatureStore:
+    """Register one view per Parquet file, and a service of all, in a repository of its own."""
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.repo_config import RepoConfig
     from feast.types import Array, Float32, Float64, Int64
 
-    folder.mkdir(parents=True)
+    folder.mkdir()
     keys = {name: Entity(name=name, join_keys=[name], value_type=ValueType.INT64) for name in ("user_id", "item_id")}
     views = []
-    for name, rows in tables.items():
-        path = folder / f"{name}.parquet"
-        pq.write_table(rows, path)
+    for path in sources:
+        name, columns = path.stem, pq.read_schema(path).names
         source = FileSource(
             name=name, path=str(path), timestamp_field="event_timestamp", created_timestamp_column="created_timestamp"
         )
-        own = [column for column in rows.column_names if column not in (*keys, "event_timestamp", "created_timestamp")]
+        own = [column for column in columns if column not in (*keys, "event_timestamp", "created_timestamp")]
         types = {column: Array(Float32) if column.endswith("_vector") else Float64 for column in own}
-        entities = [keys[column] for column in rows.column_names if column in keys]
+        entities = [keys[column] for column in columns if column in keys]
         types |= {entity.name: Int64 for entity in entities}
         schema = [Field(name=column, dtype=dtype) for column, dtype in types.items()]
         views.append(FeatureView(name=name, entities=entities, ttl=timedelta(0), schema=schema, source=source))
@@ -121,8 +127,9 @@ def read_cases(folder: Path, repeats: int) -> list[Row]:
         "items": table(rng, {"item_id": np.arange(ITEMS)}, "i", FEATURES, True),
         "pairs": table(rng, pairs, "p", FEATURES, False),
     }
+    sources = [written(folder, name, rows) for name, rows in tables.items()]
     with quiet():
-        stores = {name: build(folder / name, tables, *kind) for name, kind in _KINDS.items()}
+        stores = {name: register(folder / name, sources, *kind) for name, kind in _KINDS.items()}
         for store in stores.values():
             store.materialize(START, END)
     stock = stores["stock"]
@@ -158,28 +165,30 @@ def _bulk(store: FeatureStore, items: np.ndarray) -> Callable[[int], object]:
     return lambda i: reader.features("all", {"user_id": users[i % USERS], "item_id": items[i % USERS]})
 
 
-def materialize(store: str, rows: int) -> dict[str, float]:
-    """Materialise `rows` pairs of 15 numbers; returns rows per second and the megabytes that it took."""
-    rng = np.random.default_rng(0)
-    pairs = {"user_id": np.arange(rows) // CANDIDATES, "item_id": rng.integers(0, ITEMS * 10, rows)}
+def materialize(store: str, source: Path) -> dict[str, float]:
+    """Materialise one file of pairs; returns rows per second and the megabytes above the process after its imports."""
     with tempfile.TemporaryDirectory() as name, quiet():
-        store_ = build(Path(name) / "repo", {"pairs": table(rng, pairs, "p", 15, False)}, *_KINDS[store])
-        store_._get_provider().batch_engine  # noqa: B018  the engine's imports are not what is measured
+        repository = register(Path(name) / "repo", [source], *_KINDS[store])
+        assert repository._get_provider().batch_engine
         gc.collect()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = perf_counter()
-        store_.materialize(START, END)
+        repository.materialize(START, END)
         seconds = perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"rows/s": rows / seconds, "memory": memory / 1024}
+    return {"rows/s": pq.read_metadata(source).num_rows / seconds, "memory": memory / 1024}
 
 
-def materialize_cases(rows: int, peer_rows: int) -> list[Row]:
+def materialize_cases(folder: Path, rows: int, peer_rows: int) -> list[Row]:
     """Measure each store in a process of its own; the peer gets fewer rows, its rate falls further with more."""
-    ours, peer = (
-        json.loads(subprocess.check_output([sys.executable, __file__, "--materialize", name, str(count)]))
-        for name, count in (("packed", rows), ("stock", peer_rows))
-    )
+    rng = np.random.default_rng(0)
+    figures = []
+    for store, count in (("packed", rows), ("stock", peer_rows)):
+        pairs = {"user_id": np.arange(count) // CANDIDATES, "item_id": np.arange(count) % CANDIDATES}
+        source = written(folder, f"pairs_{store}", table(rng, pairs, "p", 15, False))
+        command = [sys.executable, __file__, "--materialize", store, str(source)]
+        figures.append(json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL)))
+    ours, peer = figures
     name = f"sqlite, {peer_rows:,} rows"
     case = f"materialize {rows // 1_000_000}M" if rows >= 1_000_000 else f"materialize {rows:,}"
     return [
@@ -192,17 +201,17 @@ def measure(*, quick: bool) -> list[Row]:
     """Return the rows of both cases."""
     with tempfile.TemporaryDirectory() as name:
         rows = read_cases(Path(name), 200 if quick else 1_000)
-    return rows + materialize_cases(100_000 if quick else 1_000_000, 5_000 if quick else 20_000)
+        return rows + materialize_cases(Path(name), 100_000 if quick else 1_000_000, 5_000 if quick else 20_000)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--materialize", nargs=2, metavar=("STORE", "ROWS"), help=argparse.SUPPRESS)
+    parser.add_argument("--materialize", nargs=2, metavar=("STORE", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.materialize:
-        print(json.dumps(materialize(options.materialize[0], int(options.materialize[1]))))
+        print(json.dumps(materialize(options.materialize[0], Path(options.materialize[1]))))
         return
     rows = measure(quick=options.quick)
     show("online store", rows)

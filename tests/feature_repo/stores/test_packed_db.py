@@ -71,6 +71,17 @@ def test_a_batch_may_be_as_large_as_declared(tmp_path: Path) -> None:
     assert read(database, rows[::7]) == rows[::7]
 
 
+def test_keys_with_a_common_beginning_are_read_among_many_or_few(tmp_path: Path) -> None:
+    database = PackedDatabase(tmp_path / "online.db")
+    keys = [b"shared--" + i.to_bytes(2, "big") for i in range(3_000)]
+    write(database, keys, list(range(3_000)), [0] * 3_000)
+    for step in (1, 2, 30):
+        chosen = [*keys[::step], b"shared--", b"shared--\xff"]
+        assert read(database, chosen) == [*range(0, 3_000, step), None, None]
+    other = [b"other---", *keys[:100]]
+    assert read(database, other) == [None, *range(100)]
+
+
 def test_views_with_confusable_names_are_kept_apart(tmp_path: Path) -> None:
     database = PackedDatabase(tmp_path / "online.db")
     names = [("a_b", "c"), ("a", "b_c"), ("a", "B_C"), ("a", 'x"; DROP TABLE views; --')]
