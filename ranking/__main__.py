@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from feature_repo.errors import RankhouseError
@@ -10,6 +11,8 @@ from ranking.cli import app
 
 def main() -> None:
     """Run the command line; a RankhouseError becomes one message and exit status 2."""
+    # OpenMP's threads spin while they wait, which on a busy machine makes LightGBM many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except RankhouseError as error:
