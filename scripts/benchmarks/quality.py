@@ -39,7 +39,7 @@ from ranking.truth import Truth, read_judged
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "requirements-quality.txt"
-QUICK_USERS, QUICK_ROUNDS = 1000, 150
+QUICK_USERS, QUICK_ROUNDS = 600, 100
 PEER_FILES = ("quality_peers.py", "quality_peer_models.py", "quality_peer_two_stage.py")
 VARIANTS = ("tuned", "defaults", "tutorial")
 Lists = dict[str, list[pa.Table]]
