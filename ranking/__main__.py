@@ -11,7 +11,7 @@ from ranking.cli import app
 
 def main() -> None:
     """Run the command line; a RankhouseError becomes one message and exit status 2."""
-    # OpenMP's threads spin while they wait, which on a busy machine makes LightGBM many times slower.
+    # OpenMP's threads spin while they wait, which takes the cores from whoever else is at work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
