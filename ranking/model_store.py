@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +34,10 @@ ServiceColumns = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """Everything about a model that is not in its trees. Times are ISO 8601 in UTC; `created` is the declared clock."""
+    """Everything about a model that is not in its trees. Times are ISO 8601 in UTC; `created` is the declared clock.
+
+    `families`: the family of every column of the service (`ranking.families`), empty in models of older versions.
+    """
 
     name: str
     service: str
@@ -52,6 +55,7 @@ class ModelManifest:
     data_fingerprint: str
     created: str
     versions: dict[str, str]
+    families: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -77,6 +81,14 @@ class RankingModel:
     def score(self, features: pa.Table) -> np.ndarray:
         """Return float64 scores, one per row; higher is better."""
         return np.asarray(self.booster.predict(self.manifest.encoding.encode(features)), np.float64)
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return SHAP values of encoded rows, float64 (rows, columns + 1); the last column is the base."""
+        return np.asarray(self.booster.predict(matrix, pred_contrib=True), np.float64)
+
+    def gains(self) -> np.ndarray:
+        """Return how much each column's splits reduced the loss in training, float64 (columns,)."""
+        return np.asarray(self.booster.feature_importance("gain"), np.float64)
 
 
 def versions() -> dict[str, str]:
