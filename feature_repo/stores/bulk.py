@@ -60,10 +60,9 @@ class BulkReader:
         `entities` holds the join keys, a row per pair; `request_data` a column per name, or one value for all rows.
         Raises Feast's errors for unknown names, ContractError for a join key that is missing.
         """
-        plan, request = self._prepare(features, entities, request_data, full_feature_names)
-        read = self._read(plan, request)
-        given = entities if isinstance(entities, pa.Table) else pa.table(request.keys)
-        return pa.Table.from_arrays([*given.columns, *read.columns()], [*given.column_names, *plan.outputs])
+        read = self.answer(features, entities, request_data, full_feature_names=full_feature_names)
+        given = entities if isinstance(entities, pa.Table) else pa.table(read.request.keys)
+        return pa.Table.from_arrays([*given.columns, *read.columns()], [*given.column_names, *read.plan.outputs])
 
     def matrix(
         self,
@@ -79,11 +78,22 @@ class BulkReader:
 
         Raises ContractError for a column that the service does not have or that is not a number.
         """
-        plan, request = self._prepare(features, entities, request_data, full_feature_names)
+        read = self.answer(features, entities, request_data, full_feature_names=full_feature_names)
         for name in columns:
-            if name not in plan.outputs:
-                raise _unknown(name, plan)
-        return self._read(plan, request).matrix(columns, dtype)
+            if name not in read.plan.outputs:
+                raise _unknown(name, read.plan)
+        return read.matrix(columns, dtype)
+
+    def answer(
+        self,
+        features: str | FeatureService | list[str],
+        entities: Columns,
+        request_data: Mapping[str, Any] | None = None,
+        *,
+        full_feature_names: bool = False,
+    ) -> Answer:
+        """Return what was read before it is decoded: single columns, or a matrix of some of them."""
+        return self._read(*self._prepare(features, entities, request_data, full_feature_names))
 
     def _prepare(
         self,

@@ -207,6 +207,7 @@ class Rows:
         self.raw = self.raw.copy()
         self.raw["nulls"][where] = 255
         self._all_valid = False
+        self.__dict__.pop("_null_bits", None)
 
     def nulls(self, name: str) -> np.ndarray | None:
         """Return the mask of null rows, or None where there is none."""
@@ -215,6 +216,16 @@ class Rows:
         i = self.layout.position[name]
         mask = (self.raw["nulls"][:, i >> 3] >> (i & 7) & 1).view(bool)
         return mask if mask.any() else None
+
+    def null_block(self, names: Sequence[str]) -> np.ndarray | None:
+        """Return the null marks of several features as a matrix (rows, names), or None where there is none."""
+        if self._all_valid:
+            return None
+        return self._null_bits[:, as_slice([self.layout.position[name] for name in names])]
+
+    @cached_property
+    def _null_bits(self) -> np.ndarray:
+        return np.unpackbits(self.raw["nulls"], axis=1, bitorder="little").view(bool)
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a number feature's values as they are stored; times as int64, booleans as uint8, nulls arbitrary."""
@@ -258,8 +269,7 @@ class Rows:
         values = np.ascontiguousarray((block if index is None else block[index]).T)
         nulls = None
         if not self._all_valid:
-            bits = np.unpackbits(self.raw["nulls"], axis=1, bitorder="little").view(bool)
-            marks = bits[:, [self.layout.position[name] for name in alike]]
+            marks = self._null_bits[:, [self.layout.position[name] for name in alike]]
             nulls = (marks if index is None else marks[index]).T.reshape(-1) if marks.any() else None
         whole, rows = arrow_numbers(values.reshape(-1), nulls, kind), values.shape[1]
         return {name: whole.slice(i * rows, rows) for i, name in enumerate(alike)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.errors import ContractError
 from feature_repo.stores.packed import Field, Rows, as_slice
@@ -77,28 +78,61 @@ class Answer:
         read, _, feature = self.stored[name]
         return read.view.layout.by_name[feature]
 
-    def matrix(self, names: Sequence[str], dtype: type[np.floating]) -> np.ndarray:
-        """Return number columns as a matrix (rows, names); null is NaN. Raises ContractError for other columns."""
+    def matrix(
+        self, names: Sequence[str], dtype: type[np.floating], vocabularies: Mapping[str, pa.Array] | None = None
+    ) -> np.ndarray:
+        """Return number columns as a matrix (rows, names); null is NaN.
+
+        A text column is given as positions in its vocabulary (strings), NaN where it is not in it. Raises
+        ContractError for a column that is neither a number nor has a vocabulary.
+        """
         result = np.empty((self.request.rows, len(names)), dtype)
         blocks: dict[tuple[int, str], tuple[ViewRows, list[int], list[str]]] = {}
         for place, name in enumerate(names):
             stored = None if name in self.on_demand else self.stored[name]
-            if stored is None or not isinstance(stored[1].rows, Rows) or not stored[0].is_number(stored[2]):
-                values, nulls = number_column(name, self.array(name))
-                result[:, place] = values
-                _set_nulls(result, place, nulls)
-                continue
-            read, rows, feature = stored
-            kind = read.view.layout.stored_dtype(feature)
-            _, places, features = blocks.setdefault((id(rows), kind), (rows, [], []))
-            places.append(place)
-            features.append(feature)
+            if vocabularies is not None and name in vocabularies:
+                result[:, place] = self._codes(name, stored, vocabularies[name])
+            elif stored is None or not isinstance(stored[1].rows, Rows) or not stored[0].is_number(stored[2]):
+                result[:, place] = number_values(name, self.array(name))
+            else:
+                read, rows, feature = stored
+                kind = read.view.layout.stored_dtype(feature)
+                _, places, features = blocks.setdefault((id(rows), kind), (rows, [], []))
+                places.append(place)
+                features.append(feature)
         for rows, places, features in blocks.values():
-            result[:, as_slice(places)] = rows.spread(rows.rows.number_block(features))
-            for place, feature in zip(places, features, strict=True):
-                nulls = rows.rows.nulls(feature)
-                _set_nulls(result, place, None if nulls is None else rows.spread(nulls))
+            result[:, as_slice(places)] = rows.spread(_block(rows.rows, features, dtype))
         return result
+
+    def _codes(self, name: str, stored: tuple[ViewRead, ViewRows, str] | None, vocabulary: pa.Array) -> np.ndarray:
+        """Return float64 positions of a text column in a vocabulary, looked up once per distinct key."""
+        if stored is None or not isinstance(stored[1].rows, Rows):
+            return _positions(self.array(name), vocabulary)
+        _, rows, feature = stored
+        return rows.spread(_positions(rows.rows.array(feature), vocabulary))
+
+
+def _block(rows: Rows, features: Sequence[str], dtype: type[np.floating]) -> np.ndarray:
+    """Return number features of distinct rows as floats, null is NaN."""
+    block = rows.number_block(features)
+    # Long integers are rounded twice on their way to float32, as a table of Arrow columns is.
+    values = block.astype(np.float64).astype(dtype) if block.dtype.kind == "i" else block.astype(dtype)
+    nulls = rows.null_block(features)
+    if nulls is not None:
+        values[nulls] = np.nan
+    return values
+
+
+def _positions(column: pa.Array, vocabulary: pa.Array) -> np.ndarray:
+    return pc.index_in(column.cast(pa.string()), value_set=vocabulary).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def number_values(name: str, column: pa.Array) -> np.ndarray:
+    """Return a column as floats, null is NaN; raises ContractError for one that is not a number."""
+    if pa.types.is_floating(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    values, nulls = number_column(name, column)
+    return values if nulls is None else np.where(nulls, np.nan, values)
 
 
 def number_column(name: str, column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
@@ -119,8 +153,3 @@ def number_column(name: str, column: pa.Array) -> tuple[np.ndarray, np.ndarray |
             fix="Leave it out of the model's columns, or compute a number from it in an on-demand view.",
         )
     return column.fill_null(0).to_numpy(zero_copy_only=False), nulls
-
-
-def _set_nulls(result: np.ndarray, place: int, nulls: np.ndarray | None) -> None:
-    if nulls is not None:
-        result[nulls, place] = np.nan
