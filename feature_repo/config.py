@@ -105,6 +105,13 @@ class RankerConfig(Section):
     seed: int = 0
 
 
+class DriftConfig(Section):
+    """From where on a column of the serving set counts as drifted from the training set: `rankhouse drift` fails."""
+
+    psi: Annotated[float, Field(gt=0)] = 0.25
+    ks: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+
 class EngineConfig(Section):
     """Bounds for DuckDB while it computes features and reads the lake."""
 
@@ -122,6 +129,7 @@ class Config(Section):
     candidates: CandidatesConfig
     service: str = "ranker_v1"
     ranker: RankerConfig = RankerConfig()
+    drift: DriftConfig = DriftConfig()
     engine: EngineConfig = EngineConfig()
 
 

@@ -1,7 +1,8 @@
 """Models on disk: `<data dir>/models/NAME/` with model.txt (LightGBM) and manifest.json; `models/current` names one.
 
 A model's name ends in a digest of its content, so a directory never changes once it is there and the same training
-gives the same name. `current` is replaced atomically.
+gives the same name. `reference.json` beside it describes the training set. `current` is replaced atomically, and
+`models/history` lists what was current before, oldest first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.errors import ContractError, MissingError, did_you_mean
+from ranking.drift import Reference
 from ranking.encoding import Column, Encoding
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 CURRENT: Final = "current"
+HISTORY: Final = "history"
+REFERENCE: Final = "reference.json"
 PACKAGES: Final = ("feast", "lightgbm", "implicit", "scikit-learn", "numpy", "pyarrow", "duckdb")
 ServiceColumns = tuple[tuple[str, str], ...]
 """(name, Feast dtype) of every feature that a service yields, in its order."""
@@ -98,8 +102,17 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def save(workspace: Workspace, manifest: ModelManifest, booster: lightgbm.Booster, rounds: int) -> ModelManifest:
-    """Write a model under a name of its own and make it the current one; return the manifest with that name."""
+def save(
+    workspace: Workspace,
+    manifest: ModelManifest,
+    booster: lightgbm.Booster,
+    rounds: int,
+    reference: Reference | None = None,
+) -> ModelManifest:
+    """Write a model under a name of its own and make it the current one; return the manifest with that name.
+
+    `reference` describes the training set, for `rankhouse drift`.
+    """
     text = booster.model_to_string(num_iteration=rounds)
     digest = sha256((text + manifest.to_json()).encode()).hexdigest()[:10]
     named = replace(manifest, name=f"{manifest.name}-{digest}")
@@ -110,6 +123,8 @@ def save(workspace: Workspace, manifest: ModelManifest, booster: lightgbm.Booste
         try:
             (temporary / "model.txt").write_text(text, encoding="utf-8")
             (temporary / "manifest.json").write_text(named.to_json(), encoding="utf-8")
+            if reference is not None:
+                (temporary / REFERENCE).write_text(reference.to_json(), encoding="utf-8")
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -131,18 +146,57 @@ def current(workspace: Workspace) -> str:
 
 
 def promote(workspace: Workspace, name: str) -> None:
-    """Make a model the current one, atomically."""
+    """Make a model the current one, atomically; the one before it is what `rollback` goes back to."""
     _directory(workspace, name)
     pointer = workspace.models_path / CURRENT
-    temporary = pointer.with_name(".current")
-    temporary.write_text(name + "\n", encoding="utf-8")
-    os.replace(temporary, pointer)
+    before = pointer.read_text(encoding="utf-8").strip() if pointer.exists() else name
+    if before != name:
+        _write(workspace.models_path / HISTORY, [*history(workspace), before])
+    _write(pointer, [name])
+
+
+def rollback(workspace: Workspace) -> str:
+    """Make the model current that was it before the current one; return its name.
+
+    Raises MissingError where no earlier model is left.
+    """
+    now, known, earlier = current(workspace), names(workspace), history(workspace)
+    # A crash between the two writes leaves the current model on top of the history: it is no step back.
+    while earlier and (earlier[-1] == now or earlier[-1] not in known):
+        earlier.pop()
+    if not earlier:
+        raise MissingError(
+            workspace.models_path,
+            expected=f"a model that was current before {now}",
+            got="none",
+            fix="Name one: `rankhouse models list`, then `rankhouse models promote NAME`.",
+        )
+    name = earlier.pop()
+    _write(workspace.models_path / CURRENT, [name])
+    _write(workspace.models_path / HISTORY, earlier)
+    return name
+
+
+def history(workspace: Workspace) -> list[str]:
+    """Return the models that were current before the current one, oldest first."""
+    path = workspace.models_path / HISTORY
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
 
 
 def read_manifest(workspace: Workspace, name: str | None = None) -> ModelManifest:
     """Read a model's manifest (default: the current model's)."""
     path = _directory(workspace, name or current(workspace)) / "manifest.json"
     return ModelManifest.from_json(path.read_text(encoding="utf-8"))
+
+
+def read_reference(workspace: Workspace, name: str) -> Reference:
+    """Read what a model's training set looked like; raise MissingError for a model that was saved without it."""
+    path = _directory(workspace, name) / REFERENCE
+    if not path.exists():
+        raise MissingError(
+            path, expected="the distributions of the training set", got="no file", fix="Run `rankhouse train` again."
+        )
+    return Reference.from_json(path.read_text(encoding="utf-8"))
 
 
 def load(workspace: Workspace, service_columns: ServiceColumns, name: str | None = None) -> RankingModel:
@@ -173,6 +227,12 @@ def check_columns(manifest: ModelManifest, service_columns: ServiceColumns) -> N
         got="; ".join(changes),
         fix="Run `rankhouse train`, or bring the service back and `feast apply`.",
     )
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _directory(workspace: Workspace, name: str) -> Path:

@@ -12,6 +12,7 @@ from feature_repo.config import RankerConfig, load_config
 from feature_repo.errors import ContractError, MissingError
 from feature_repo.workspace import Workspace
 from ranking import model_store
+from ranking.drift import reference
 from ranking.encoding import Column, Encoding
 from ranking.model_store import ModelManifest
 from ranking.order import Groups
@@ -83,6 +84,51 @@ def test_models_lie_side_by_side_and_promotion_switches(workspace: Workspace, fi
     assert model_store.current(workspace) == second.name
     model_store.promote(workspace, first.name)
     assert model_store.load(workspace, COLUMNS).manifest.name == first.name
+
+
+def test_rollback_walks_back_and_says_where_it_ends(workspace: Workspace, fitted: Fitted) -> None:
+    first, second, third = (
+        model_store.save(workspace, replace(MANIFEST, seeds={"ranker": seed}), fitted.booster, fitted.rounds).name
+        for seed in range(3)
+    )
+    assert model_store.history(workspace) == [first, second]
+    assert model_store.rollback(workspace) == model_store.current(workspace) == second
+    assert model_store.rollback(workspace) == model_store.current(workspace) == first
+    with pytest.raises(MissingError, match="models promote"):
+        model_store.rollback(workspace)
+    model_store.promote(workspace, third)
+    assert model_store.rollback(workspace) == first
+
+
+def test_a_promotion_that_broke_off_is_not_a_step_back(
+    workspace: Workspace, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (
+        model_store.save(workspace, replace(MANIFEST, seeds={"ranker": seed}), fitted.booster, fitted.rounds).name
+        for seed in range(2)
+    )
+    move = model_store.os.replace
+
+    def crash_at_the_pointer(old: Path, new: Path) -> None:
+        if new.name == model_store.CURRENT:
+            raise OSError("power cut")
+        move(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_store.os, "replace", crash_at_the_pointer)
+        with pytest.raises(OSError, match="power cut"):
+            model_store.promote(workspace, first)
+    assert model_store.current(workspace) == second
+    assert model_store.rollback(workspace) == first
+
+
+def test_the_reference_lies_beside_the_model(workspace: Workspace, fitted: Fitted) -> None:
+    described = reference(np.ones((3, 2), np.float32), ENCODING.names)
+    saved = model_store.save(workspace, MANIFEST, fitted.booster, fitted.rounds, described)
+    assert model_store.read_reference(workspace, saved.name) == described
+    other = model_store.save(workspace, replace(MANIFEST, rounds=2), fitted.booster, 2)
+    with pytest.raises(MissingError, match="rankhouse train"):
+        model_store.read_reference(workspace, other.name)
 
 
 def test_a_crash_while_saving_leaves_the_old_state(
