@@ -13,7 +13,9 @@ from candidate_gen import entity_table
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, USER
 from ranking import model_store
+from ranking.drift import reference
 from ranking.encoding import Encoding, learn_encoding
+from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.model_store import ModelManifest, ServiceColumns
 from ranking.order import Groups
@@ -59,7 +61,9 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
     )
     progress("trees", config.rounds, config.rounds)
     final = refit(workspace, materials, chosen) if config.refit_with_validation else chosen
-    return model_store.save(workspace, _manifest(workspace, columns, materials, chosen), final.booster, final.rounds)
+    described = reference(materials.train.matrix, materials.encoding.names)
+    manifest = _manifest(workspace, columns, materials, chosen)
+    return model_store.save(workspace, manifest, final.booster, final.rounds, described)
 
 
 def refit(workspace: Workspace, materials: Materials, chosen: Fitted) -> Fitted:
@@ -170,4 +174,5 @@ def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Material
         data_fingerprint=workspace.lake.fingerprint(),
         created=workspace.now.isoformat(),
         versions=model_store.versions(),
+        families=service_families(workspace, config.service),
     )
