@@ -7,8 +7,10 @@ import typer
 from ranking.commands.apply import apply
 from ranking.commands.candidates import app as candidates
 from ranking.commands.demo import demo
+from ranking.commands.drift import drift
 from ranking.commands.evaluate import evaluate
 from ranking.commands.features import app as features
+from ranking.commands.importance import explain, importance
 from ranking.commands.load import load
 from ranking.commands.materialize import materialize
 from ranking.commands.models import models
@@ -37,7 +39,10 @@ app.add_typer(candidates, name="candidates")
 app.command("materialize")(materialize)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("importance")(importance)
 app.command("refresh")(refresh)
 app.command("recommend")(recommend)
+app.command("explain")(explain)
+app.command("drift")(drift)
 app.add_typer(models, name="models")
 app.command("demo")(demo)

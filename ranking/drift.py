@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -96,12 +95,10 @@ def shifts(then: Reference, matrix: np.ndarray, names: Sequence[str]) -> list[Sh
     return sorted(found, key=lambda shift: (-shift.psi, -shift.ks, shift.name))
 
 
-def measure_drift(
-    workspace: Workspace, *, model: str | None = None, cut: datetime | None = None, rows: int = 20_000
-) -> DriftReport:
-    """Compare candidates of a cut (default: the newest of the entity table) with a model's training set.
+def measure_drift(workspace: Workspace, *, model: str | None = None, rows: int = 20_000) -> DriftReport:
+    """Compare the candidates of the entity table's newest cut with a model's training set (default: the current one's).
 
-    Raises MissingError for a model without a reference, and where nothing was proposed at the cut.
+    Raises MissingError for a model without a reference, and where nothing was proposed yet.
     """
     from candidate_gen import entity_table
     from feature_repo.columns import ITEM, USER
@@ -119,7 +116,7 @@ def measure_drift(
             workspace.feature_path("candidates"),
             expected="candidates", got="none", fix="Run `rankhouse refresh` first.",
         )  # fmt: skip
-    at = cut or known[-1]
+    at = known[-1]
     pairs = entity_table.read(workspace, at, [USER, ITEM])
     chosen = np.sort(np.random.default_rng(0).choice(pairs.num_rows, min(rows, pairs.num_rows), replace=False))
     features = read_features(workspace, with_cut(pairs.take(pa.array(chosen)), at), manifest.service)

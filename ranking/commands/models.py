@@ -44,9 +44,24 @@ def show_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) 
 
 @models.command("promote")
 def promote_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) -> None:
-    """Make a model the current one."""
+    """Make a model the current one, if the feature service still yields its columns."""
+    from feature_repo.workspace import Workspace
+    from ranking import model_store
+    from ranking.service import service_columns
+
+    workspace = Workspace.open(data_dir, config)
+    manifest = model_store.read_manifest(workspace, name)
+    model_store.check_columns(manifest, service_columns(workspace, manifest.service))
+    model_store.promote(workspace, name)
+    typer.echo(f"{name} is the current model.")
+
+
+@models.command("rollback")
+def rollback_model(data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Go back to the model that was current before."""
     from feature_repo.workspace import Workspace
     from ranking import model_store
 
-    model_store.promote(Workspace.open(data_dir, config), name)
-    typer.echo(f"{name} is the current model.")
+    workspace = Workspace.open(data_dir, config)
+    before = model_store.current(workspace)
+    typer.echo(f"{model_store.rollback(workspace)} is the current model, in place of {before}.")

@@ -25,3 +25,6 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the report as JSON to this file, too.", show_default=False)
+]

@@ -1,0 +1,47 @@
+"""`rankhouse drift`: has the serving set left the training set?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ranking.commands.options import ConfigFile, DataDir, JsonFile
+
+
+def drift(
+    model: Annotated[str | None, typer.Option(help="Model whose training set counts.  [default: the current]")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Candidates to sample.")] = 20_000,
+    top: Annotated[int, typer.Option(min=1, help="How many columns to print.")] = 15,
+    json: JsonFile = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Compare the newest candidates with the training set, column by column; status 1 where one exceeds a threshold."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from feature_repo.workspace import Workspace
+    from ranking.drift import measure_drift
+    from ranking.json_file import write_json
+
+    workspace = Workspace.open(data_dir, config)
+    with Console(stderr=True).status("drift"):
+        report = measure_drift(workspace, model=model, rows=rows)
+    limits = workspace.config.drift
+    console = Console(highlight=False)
+    console.print(f"{report.model} and {report.rows:,} candidates of {report.cut[:19]} UTC.")
+    table = Table(title=f"The first {top}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    for name in ("column", "PSI", "KS", "null then", "null now", ""):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("column", "") else "right")
+    for shift in report.shifts[:top]:
+        measures = f"{shift.psi:.3f}", f"{shift.ks:.3f}", f"{shift.null_then:.1%}", f"{shift.null_now:.1%}"
+        table.add_row(shift.name, *measures, "drifted" if shift.exceeds(limits) else "")
+    console.print(table)
+    console.print(
+        f"{report.drifted} of {len(report.shifts)} columns drifted: PSI above {limits.psi:g} or KS above {limits.ks:g}."
+    )
+    write_json(json, report)
+    if report.drifted:
+        raise typer.Exit(1)
