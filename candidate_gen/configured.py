@@ -22,6 +22,7 @@ def configured_sources(config: CandidatesConfig) -> dict[str, CandidateSource]:
 def _build(name: str, config: SourceConfig, seed: int) -> CandidateSource:
     where = f"rankhouse.yaml, key candidates.sources.{name}"
     source_class = _import(config.class_path, f"{where}.class")
+    _check_published(source_class, config, where)
     known = list(inspect.signature(source_class).parameters)
     for word in config.params:
         if word not in known:
@@ -43,6 +44,18 @@ def _build(name: str, config: SourceConfig, seed: int) -> CandidateSource:
             got=str(error),
             fix="Correct them.",
         ) from error
+
+
+def _check_published(source_class: type[CandidateSource], config: SourceConfig, where: str) -> None:
+    method = {"vectors": "vectors", "biases": "vectors", "neighbours": "similar_items"}
+    for what in config.publish:
+        if getattr(source_class, method[what]) is getattr(CandidateSource, method[what]):
+            raise ConfigError(
+                f"{where}.publish",
+                expected=f"what {source_class.__name__} has",
+                got=f"{what}: it has no `{method[what]}`",
+                fix="Remove it, or implement the method.",
+            )
 
 
 def _import(class_path: str, where: str) -> type[CandidateSource]:

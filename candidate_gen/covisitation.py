@@ -63,6 +63,9 @@ class Covisitation(CandidateSource):
         scores[:, self.unvisited_] = np.nan
         return scores
 
+    def similar_items(self) -> sparse.csr_array:
+        return self.similarity_
+
     def _similarity(self, sequences: _Sequences, items: int) -> sparse.csr_array:
         """Count and cut in blocks of first items, so that only one block of pairs is held at a time."""
         mass = np.bincount(sequences.item, sequences.faded, minlength=items)

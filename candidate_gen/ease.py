@@ -10,8 +10,10 @@ from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.neighbours import history_rows
 from candidate_gen.similarity import BLOCK_WORK, row_blocks, work_per_row
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, best
 from feature_repo.errors import ConfigError
+
+LISTED = 200
 
 
 class SourceTooLarge(ConfigError):
@@ -65,6 +67,13 @@ class EASE(CandidateSource):
         served = np.flatnonzero(np.diff(history.indptr))
         scores[np.ix_(served, self.items_)] = history[served] @ self.weights_
         return scores
+
+    def similar_items(self) -> sparse.csr_array:
+        """Return the LISTED greatest positive weights into every item, not the whole dense matrix."""
+        top = best(self.weights_.T, LISTED, floor=0.0)
+        entries = (self.weights_[top.item, top.row], (self.items_[top.item], self.items_[top.row]))
+        width = self.interactions_.shape[1]
+        return sparse.csr_array(sparse.coo_array(entries, shape=(width, width)))
 
     def _too_large(self, items: int) -> SourceTooLarge:
         return SourceTooLarge(

@@ -16,7 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from candidate_gen.attributes import token_matrix
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Vectors
 
 _BLOCK_ROWS = 8192
 
@@ -78,6 +78,10 @@ class AttributeFactorization(CandidateSource):
         scores[self.silent_users_[users]] = np.nan
         scores[:, self.silent_items_] = np.nan
         return scores
+
+    def vectors(self) -> Vectors:
+        users = np.where(self.silent_users_[:-1, None], np.float32(np.nan), self.user_factors_[:-1])
+        return Vectors(users, np.where(self.silent_items_[:, None], np.float32(np.nan), self.item_factors_))
 
     def _side(self, confidence: sparse.csr_array, table: pa.Table) -> _Side:
         tokens = token_matrix(

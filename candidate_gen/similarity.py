@@ -54,6 +54,19 @@ def keep_top(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
     return result
 
 
+def strongest_into(similarity: sparse.csr_array, k: int) -> sparse.csr_array:
+    """Return items x items: in row c the k items with the greatest positive weight for c, c itself left out.
+
+    `similarity`: row i says what item i in a history speaks for; the result is cut from its columns.
+    """
+    columns = sparse.csc_array(similarity)
+    parts = []
+    for start, stop in row_blocks(np.diff(columns.indptr), BLOCK_WORK):
+        block = sparse.csr_array(columns[:, start:stop].T)
+        parts.append(keep_top(_without(block, np.arange(start, stop)), k))
+    return stack(parts, similarity.shape[0])
+
+
 def stack(parts: list[sparse.csr_array], columns: int) -> sparse.csr_array:
     """Put blocks of rows below each other."""
     if not parts:

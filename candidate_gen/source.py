@@ -53,11 +53,17 @@ class CandidateSource(BaseEstimator, ABC):
         """
 
     def vectors(self) -> Vectors | None:
-        """Return vectors whose dot product is the score, to be published; None where scores come another way."""
+        """Return vectors whose dot product (and biases, added) is the score; None where scores come another way.
+
+        They are published where the configuration says so; the same holds for `similar_items`.
+        """
         return None
 
     def similar_items(self) -> sparse.csr_array | None:
-        """Return items x items weights whose sum over a history is the score, to be published; None as above."""
+        """Return items x items weights, float32: what item i (row) in a history adds to the score of each other item.
+
+        None where scores come another way.
+        """
         return None
 
     def recommend(self, users: pa.Array, n: int, *, exclude_seen: bool = True) -> pa.Table:
@@ -99,10 +105,15 @@ class CandidateSource(BaseEstimator, ABC):
 
 
 class Vectors(NamedTuple):
-    """float32 (users, factors) and (items, factors), rows in code order; NaN rows where nothing was learned."""
+    """float32 (users, factors) and (items, factors), rows in code order; NaN rows where nothing was learned.
+
+    Biases, float32 (users,) and (items,), only where the model has them: none of the sources here does.
+    """
 
     users: np.ndarray
     items: np.ndarray
+    user_bias: np.ndarray | None = None
+    item_bias: np.ndarray | None = None
 
 
 class Top(NamedTuple):

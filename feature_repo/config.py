@@ -73,11 +73,15 @@ class SplitConfig(Section):
 
 
 class SourceConfig(Section):
-    """One candidate source: its class, how many items it proposes per user, its constructor's parameters."""
+    """One candidate source: its class, how many items it proposes per user, its constructor's parameters.
+
+    `publish` names what it learned that is written to views of its own, so that any pair is scored from it on demand.
+    """
 
     class_path: str = Field(alias="class")
     depth: Annotated[int, Field(ge=1)] = 100
     params: dict[str, Any] = {}
+    publish: tuple[Literal["vectors", "biases", "neighbours"], ...] = ()
 
 
 class CandidatesConfig(Section):
@@ -119,6 +123,44 @@ class EngineConfig(Section):
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
+class RuleConfig(Section):
+    """One rule of the filter: its name and what it is given."""
+
+    name: str = Field(alias="rule")
+    params: dict[str, Any] = {}
+
+
+class OrderConfig(Section):
+    """How the scored candidates become a list: `kind`, what it is given, and what holds for every kind.
+
+    `explore`: so many places of a list go to items that were not retrieved; `pin`: items that always come first.
+    """
+
+    kind: str = "none"
+    params: dict[str, Any] = {}
+    explore: Annotated[int, Field(ge=0)] = 0
+    pin: list[int | str] = []
+
+
+class ServingConfig(Section):
+    """A request: how it is retrieved, filtered and ordered, what it may ask for, and what is kept of it.
+
+    `api_key_env` names the environment variable that holds the key; without a key only loopback is served. `log_share`
+    of the requests are written to the lake as the model saw them.
+    """
+
+    neighbours: Annotated[int, Field(ge=0)] = 50
+    latest_events: Annotated[int, Field(ge=1)] = 5
+    rules: list[RuleConfig] = []
+    order: OrderConfig = OrderConfig()
+    max_k: Annotated[int, Field(ge=1)] = 200
+    max_candidates: Annotated[int, Field(ge=1)] = 2000
+    max_body_kb: Annotated[int, Field(ge=1)] = 256
+    max_events: Annotated[int, Field(ge=1)] = 1000
+    api_key_env: str = "RANKHOUSE_API_KEY"
+    log_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class Config(Section):
     """The whole of rankhouse.yaml."""
 
@@ -131,6 +173,7 @@ class Config(Section):
     ranker: RankerConfig = RankerConfig()
     drift: DriftConfig = DriftConfig()
     engine: EngineConfig = EngineConfig()
+    serving: ServingConfig = ServingConfig()
 
 
 Model = TypeVar("Model", bound=BaseModel)

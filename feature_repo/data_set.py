@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.first_stage import candidate_fields, user_candidate_fields
+from feature_repo.first_stage import candidate_fields, learned_fields, user_candidate_fields
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +30,7 @@ class DataSet:
     item_attributes: Mapping[str, str] = field(default_factory=dict)
     candidate_fields: tuple[tuple[str, pa.DataType], ...] = ()
     user_candidate_fields: tuple[tuple[str, pa.DataType], ...] = ()
+    learned_fields: Mapping[str, Sequence[tuple[str, pa.DataType]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, workspace: Workspace) -> DataSet:
@@ -38,7 +39,10 @@ class DataSet:
         features = workspace.data_dir / "features"
         if not workspace.lake.exists():
             return cls(
-                features, candidate_fields=candidates, user_candidate_fields=tuple(user_candidate_fields("int64"))
+                features,
+                candidate_fields=candidates,
+                user_candidate_fields=tuple(user_candidate_fields("int64")),
+                learned_fields=learned_fields(workspace.config, "int64"),
             )
         manifest = workspace.lake.manifest()
         return cls(
@@ -49,4 +53,5 @@ class DataSet:
             item_attributes=manifest.item_attributes,
             candidate_fields=candidates,
             user_candidate_fields=tuple(user_candidate_fields(manifest.item_id_type)),
+            learned_fields=learned_fields(workspace.config, manifest.item_id_type),
         )

@@ -23,7 +23,7 @@ from feature_repo.building.state import ViewState
 from feature_repo.columns import TIME
 from feature_repo.data_set import DataSet
 from feature_repo.errors import MissingError, did_you_mean
-from feature_repo.on_demand.columns import ARROW_TAG, REQUEST_TIME
+from feature_repo.on_demand.columns import ARROW_TAG, REQUEST_TIME, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -183,17 +183,29 @@ def historical_features(workspace: Workspace, entities: pa.Table, service: str) 
     wanted = [*entities.column_names, *service_columns(contract)]
     with quiet():
         job = store.get_historical_features(entity_df=frame, features=contract)
-        tables = [_with_on_demand(part, job.on_demand_feature_views).select(wanted) for part in job.parts()]
+        parts = (_with_on_demand(part, job.on_demand_feature_views) for part in job.numbered_parts())
+        tables = [_plain(part.select(wanted)) for part in parts]
     return pa.concat_tables(tables) if tables else _with_on_demand(job.to_arrow(), []).select(wanted)
 
 
 def _with_on_demand(table: pa.Table, views: list[OnDemandFeatureView]) -> pa.Table:
     """Append the features of on-demand views: on Arrow where a view names such a function, else as Feast runs them."""
     for view in views:
-        added = arrow_function(view)(table) if ARROW_TAG in view.tags else view.transform_arrow(table)
+        added = arrow_function(view)(table) if ARROW_TAG in view.tags else view.transform_arrow(_plain(table))
         for name in added.column_names:
             if not name.startswith("__index"):
                 table = table.append_column(name, added[name])
+    return table
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Give every row its list where a column holds lists by number."""
+    import pyarrow as pa
+
+    for place, (name, kind) in enumerate(zip(table.schema.names, table.schema.types, strict=True)):
+        if pa.types.is_dictionary(kind) and pa.types.is_list(kind.value_type):
+            lists = [plain(chunk) for chunk in table.column(place).chunks]
+            table = table.set_column(place, name, pa.chunked_array(lists, kind.value_type))
     return table
 
 

@@ -24,8 +24,13 @@ TINY_CONFIG = {
         "seed": 1,
         "sources": {
             "recent_popularity": {"class": "candidate_gen.popularity.RecentPopularity", "depth": 15},
-            "als": {"class": "candidate_gen.als.ALS", "depth": 15, "params": {"factors": 4, "iterations": 3}},
-            "bm25_knn": {"class": "candidate_gen.item_knn.BM25ItemKNN", "depth": 15},
+            "als": {
+                "class": "candidate_gen.als.ALS",
+                "depth": 15,
+                "params": {"factors": 4, "iterations": 3},
+                "publish": ["vectors"],
+            },
+            "bm25_knn": {"class": "candidate_gen.item_knn.BM25ItemKNN", "depth": 15, "publish": ["neighbours"]},
         },
     },
     "ranker": {

@@ -30,13 +30,15 @@ class PairFunction:
     """A vectorised function: the columns that it reads, by view, with their Arrow types, and what it returns.
 
     `compute` gets arrays of one length and returns float32 arrays of that length, one per output, NaN for null.
-    Every function also sees `request_time`, in whole seconds: online a time has no more.
+    Every function also sees `request_time`, in whole seconds: online a time has no more. With `numbered_lists` it takes
+    a list column as a dictionary array, too: a row number for each row, and each list once.
     """
 
     name: str
     inputs: Mapping[str, Mapping[str, pa.DataType]]
     outputs: Sequence[str]
     compute: Compute
+    numbered_lists: bool = False
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -45,7 +47,7 @@ class PairFunction:
 
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
-        columns = {name: _cast(table[name].combine_chunks(), dtype) for name, dtype in self.types.items()}
+        columns = {name: self._column(table[name], dtype) for name, dtype in self.types.items()}
         return pa.table({name: pa.array(values, pa.float32(), from_pandas=True) for name, values in self._run(columns)})
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,6 +56,14 @@ class PairFunction:
 
         columns = {name: _cast(_from_pandas(frame[name], dtype), dtype) for name, dtype in self.types.items()}
         return pd.DataFrame(dict(self._run(columns)), index=frame.index)
+
+    def _column(self, column: pa.ChunkedArray, dtype: pa.DataType) -> pa.Array:
+        values = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if not pa.types.is_dictionary(values.type):
+            return _cast(values, dtype)
+        if self.numbered_lists:
+            return pa.DictionaryArray.from_arrays(values.indices, _cast(values.dictionary, dtype))
+        return _cast(plain(values), dtype)
 
     def _run(self, columns: Columns) -> list[tuple[str, np.ndarray]]:
         result = self.compute(columns)
@@ -71,7 +81,14 @@ def _from_pandas(values: pd.Series, dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_pandas(values, type=dtype)
 
 
+def plain(values: pa.Array) -> pa.Array:
+    """Return a dictionary array as what it stands for; others as they are."""
+    return values.dictionary.take(values.indices) if pa.types.is_dictionary(values.type) else values
+
+
 def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
+    if values.type == dtype and not pa.types.is_timestamp(dtype):
+        return values
     if not pa.types.is_timestamp(dtype):
         return values.cast(dtype)
     if pa.types.is_timestamp(values.type) and values.type.tz is None:

@@ -32,6 +32,35 @@ class RowLists:
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
 
+@dataclass(frozen=True)
+class NumberedLists:
+    """Lists that rows share: `row` (int64, by row) numbers `lists`; a null is the number of an empty list."""
+
+    row: np.ndarray
+    lists: RowLists
+
+    @classmethod
+    def of(cls, column: pa.Array) -> Self:
+        """Read a list column, or a dictionary array of lists, of which only those that a row names are kept."""
+        if not pa.types.is_dictionary(column.type):
+            return cls(np.arange(len(column)), RowLists.of(column))
+        size = len(column.dictionary)
+        wanted = pc.fill_null(column.indices, size).to_numpy(zero_copy_only=False)
+        used = np.zeros(size + 1, bool)
+        used[wanted] = True
+        kept = np.flatnonzero(used[:size])
+        lists = RowLists.of(column.dictionary.take(pa.array(kept)))
+        if used[size]:
+            lists = RowLists(np.append(lists.starts, 0), np.append(lists.lengths, 0), lists.values)
+        return cls((np.cumsum(used) - 1)[wanted], lists)
+
+    def table(self, values: np.ndarray, width: int) -> np.ndarray:
+        """Lay `values`, one per element of the lists, out as (lists, width), zeros behind the shorter ones."""
+        result = np.zeros((len(self.lists.lengths), width), values.dtype)
+        result[np.arange(width) < self.lists.lengths[:, None]] = values
+        return result
+
+
 def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
     """Return int64 codes of two arrays of names in one vocabulary, and its size."""
     joined = pa.concat_arrays([left, right]).dictionary_encode()

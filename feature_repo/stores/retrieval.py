@@ -50,15 +50,22 @@ class HistoricalRetrieval:
                     table = table.append_column(name, gather(compact[name], matches.positions, self.settings.threads))
         return table
 
-    def slices(self, rows: int = SLICE_ROWS) -> Iterator[pa.Table]:
-        """Yield the same table in slices; features wait in memory, or in the spill directory where they are many."""
+    def slices(self, rows: int = SLICE_ROWS, *, numbered_lists: bool = False) -> Iterator[pa.Table]:
+        """Yield the same table in slices; features wait in memory, or in the spill directory where they are many.
+
+        `numbered_lists`: a column of lists comes as a dictionary array, each list once and a row number per row.
+        """
         with tempfile.TemporaryDirectory(dir=_made(self.settings.spill_directory)) as spill:
             views = [self._compact(spec, Path(spill) / f"{place}.arrow") for place, spec in enumerate(self.specs)]
             for start in range(0, max(self.entities.table.num_rows, 1), rows):
                 table = self.entities.table.slice(start, rows)
                 for columns, positions in views:
                     for name, values in columns.items():
-                        column = gather(values, positions[start : start + rows], self.settings.threads)
+                        chosen = positions[start : start + rows]
+                        if numbered_lists and pa.types.is_list(values.type) and values.nbytes <= _LARGE_BYTES:
+                            column = _numbered(values, chosen)
+                        else:
+                            column = gather(values, chosen, self.settings.threads)
                         table = table.append_column(name, column)
                 yield table
 
@@ -82,6 +89,12 @@ class HistoricalRetrieval:
                 part = _map(part, spill.with_name(f"{spill.stem}-{place}.arrow"))
             columns.update((name, part[name]) for name in part.column_names)
         return columns, matches.positions
+
+
+def _numbered(values: pa.ChunkedArray, positions: np.ndarray) -> pa.DictionaryArray:
+    """Return `values` at `positions` (null at -1) as a dictionary array over all of them."""
+    whole = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    return pa.DictionaryArray.from_arrays(pa.array(positions, mask=positions < 0), whole)
 
 
 def gather(values: pa.ChunkedArray, positions: np.ndarray, threads: int = 1) -> pa.ChunkedArray:

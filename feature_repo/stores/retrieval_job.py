@@ -100,6 +100,10 @@ class HistoricalJob(TableJob):
         keys = [name for name in entities.table.column_names if name != entities.time]
         return RetrievalMetadata(self._refs, keys, first, last)
 
+    def numbered_parts(self) -> Iterator[pa.Table]:
+        """Yield the result in parts without on-demand features, a column of lists as a dictionary array of them."""
+        return self._retrieval.slices(numbered_lists=True)
+
     def slices(self) -> Iterator[pa.Table]:
         for part in self.parts():
             yield _SliceJob(part, self).to_arrow()

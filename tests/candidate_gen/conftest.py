@@ -74,8 +74,18 @@ def random_log(read_log: Callable[..., Interactions]) -> Callable[..., Interacti
 
 SOURCES = {
     "popular": {"class": "candidate_gen.popularity.Popularity", "depth": 3},
-    "als": {"class": "candidate_gen.als.ALS", "depth": 4, "params": {"factors": 3, "regularization": 0.1}},
-    "knn": {"class": "candidate_gen.item_knn.CosineItemKNN", "depth": 2, "params": {"neighbours": 5}},
+    "als": {
+        "class": "candidate_gen.als.ALS",
+        "depth": 4,
+        "params": {"factors": 3, "regularization": 0.1},
+        "publish": ["vectors"],
+    },
+    "knn": {
+        "class": "candidate_gen.item_knn.CosineItemKNN",
+        "depth": 2,
+        "params": {"neighbours": 5},
+        "publish": ["neighbours"],
+    },
 }
 
 

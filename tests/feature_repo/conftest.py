@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.config import Config
-from feature_repo.first_stage import candidate_fields, user_candidate_fields
+from feature_repo.first_stage import (
+    HISTORY_ITEMS,
+    HISTORY_TIMES,
+    candidate_fields,
+    cut_column,
+    learned_fields,
+    neighbours_column,
+    published,
+    user_candidate_fields,
+)
 from feature_repo.lake import ALWAYS, Lake, Load, Manifest
 from feature_repo.loading import LoadOptions, World, load_source
 from feature_repo.workspace import Workspace
@@ -147,7 +156,7 @@ def small_workspace(tmp_path: Path) -> Callable[..., Workspace]:
 
 
 def write_first_stage(workspace: Workspace, cut: datetime, seed: int) -> None:
-    """Write rows of the two first-stage views for a cut, as stage one would, with random contents."""
+    """Write rows of the first-stage views for a cut, as stage one would, with random contents."""
     rng = np.random.default_rng(seed)
     with workspace.connect() as connection:
         pairs = connection.sql(
@@ -173,10 +182,43 @@ def write_first_stage(workspace: Workspace, cut: datetime, seed: int) -> None:
     )
     own_stamp = pa.array([cut] * lists.num_rows, TIMES)
     owned |= {"event_timestamp": own_stamp, "created_timestamp": own_stamp, "cut": own_stamp}
-    for view, table in (("candidates", pa.table(columns)), ("user_candidates", pa.table(owned))):
+    learned = {view: _learned(workspace, view, cut, rng) for view in learned_fields(workspace.config, "int64")}
+    for view, table in {"candidates": pa.table(columns), "user_candidates": pa.table(owned), **learned}.items():
         path = workspace.feature_path(view) / f"cut={cut:%Y%m%dT%H%M%S.%fZ}" / "part-0.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, path)
+
+
+def _learned(workspace: Workspace, view: str, cut: datetime, rng: np.random.Generator) -> pa.Table:
+    """One row for most keys; some vectors and lists are null or empty, histories and neighbours hold known items."""
+    key = "user_id" if view.startswith("user") else "item_id"
+    with workspace.connect() as connection:
+        ids = connection.sql(f"SELECT DISTINCT {key} FROM {key[:-3]}s ORDER BY ALL").to_arrow_table()[key].to_numpy()
+        items = connection.sql("SELECT DISTINCT item_id FROM items ORDER BY ALL").to_arrow_table()["item_id"].to_numpy()
+    ids = ids[rng.random(len(ids)) < 0.95]
+    stamp = pa.array([cut] * len(ids), TIMES)
+    columns = {key: pa.array(ids), "event_timestamp": stamp, "created_timestamp": stamp}
+    missing, sizes = rng.random(len(ids)) < 0.1, rng.integers(0, 12, len(ids))
+    chosen = [rng.choice(items, size, replace=False).tolist() for size in sizes]
+    ages = [np.sort(rng.integers(0, 10**7, size)) for size in sizes]
+    for name, dtype in learned_fields(workspace.config, "int64")[view]:
+        if name == cut_column(view):
+            columns[name] = stamp
+        elif name.endswith("_vector"):
+            values = [None if gone else rng.normal(size=8).tolist() for gone in missing]
+            columns[name] = pa.array(values, dtype)
+        elif name == HISTORY_TIMES:
+            whole = cut.replace(microsecond=0)
+            times = [[whole - timedelta(seconds=int(age)) for age in row] for row in ages]
+            columns[name] = pa.array(times, dtype)
+        elif name == HISTORY_ITEMS or name in map(neighbours_column, published(workspace.config, "neighbours")):
+            columns[name] = pa.array(chosen, dtype)
+        elif pa.types.is_list(dtype):
+            weights = [np.sort(rng.random(size))[::-1].tolist() for size in sizes]
+            columns[name] = pa.array(weights, dtype)
+        else:
+            columns[name] = pa.array(rng.normal(size=len(ids)), dtype, mask=missing)
+    return pa.table(columns)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,215 @@
+"""How similar an item is to the user's latest items, by each source that publishes lists of neighbours.
+
+Over the history: `max`, `mean` and `sum` of the similarities, their sum faded with the time (`recent`) and with the
+position (`position`) of the history's items before the latest one, and the similarity to the latest one (`last`). An
+item of the history that is not among the listed neighbours counts 0. Null where the user has no history, where nothing
+is known to speak for the item, and where the two come from two fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.first_stage import (
+    HISTORY_ITEMS,
+    HISTORY_TIMES,
+    ITEM_NEIGHBOURS,
+    USER_HISTORY,
+    cut_column,
+    neighbours_column,
+    weights_column,
+)
+from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.learned import LearnedFunction, columns_of, same_cut, sources_between
+from feature_repo.on_demand.lists import NumberedLists
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+HOW: Final = ("max", "mean", "sum", "recent", "position", "last")
+
+HALF_LIFE_DAYS: Final = 14
+POSITION_DECAY: Final = 0.9
+# By whole hours and looked up, so that the same distance gives the same bits wherever it stands.
+_FADING: Final = np.exp2(-np.arange(24 * HALF_LIFE_DAYS * 20 + 1) / (24 * HALF_LIFE_DAYS))
+_POSITION: Final = POSITION_DECAY ** np.arange(256)
+_HOUR: Final = 3_600_000_000
+
+BLOCK_ROWS: Final = 1 << 15
+BLOCK_CELLS: Final = 1 << 23
+_LONGEST: Final = np.iinfo(np.uint16).max
+
+
+def compute(columns: Columns, sources: list[str]) -> dict[str, np.ndarray]:
+    rows = len(columns[HISTORY_ITEMS])
+    step = max(rows, 1) if pa.types.is_dictionary(columns[HISTORY_ITEMS].type) else BLOCK_ROWS
+    parts = [
+        _compute({name: column.slice(start, step) for name, column in columns.items()}, sources)
+        for start in range(0, max(rows, 1), step)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _compute(columns: Columns, sources: list[str]) -> dict[str, np.ndarray]:
+    history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES])
+    listed = {
+        source: _Neighbours.of(columns[neighbours_column(source)], columns[weights_column(source)], history.items)
+        for source in sources
+    }
+    result = {f"{source}_similarity_{how}": np.zeros(len(history.row), np.float32) for source in sources for how in HOW}
+    for rows, places in history.blocks():
+        for source, neighbours in listed.items():
+            for how, values in _pool(history, neighbours, rows, places).items():
+                result[f"{source}_similarity_{how}"][rows] = values
+    one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
+    for source, neighbours in listed.items():
+        undefined = ~one_fit | (history.length[history.row] == 0) | ~neighbours.known[neighbours.row]
+        for how in HOW:
+            result[f"{source}_similarity_{how}"][undefined] = np.nan
+    return result
+
+
+@dataclass(frozen=True)
+class _History:
+    """Distinct histories, latest item first: `row` numbers them by row, `start` and `length` lead into the elements.
+
+    `items`: the distinct items; an element's `code` is the position of its item there plus 1. `fading`: what is left of
+    an element by the time between it and the latest one of its history.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    items: pa.Array
+    code: np.ndarray
+    fading: np.ndarray
+
+    @classmethod
+    def of(cls, items: pa.Array, times: pa.Array) -> Self:
+        numbered = NumberedLists.of(items)
+        encoded = numbered.lists.values.dictionary_encode()
+        code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1
+        start, length = numbered.lists.starts, numbered.lists.lengths
+        time = NumberedLists.of(times).lists.values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
+        fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
+        return cls(numbered.row, start, length, encoded.dictionary, code, fading)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, _Places]]:
+        """Yield all rows, some at a time, with the places of items in their histories."""
+        width = len(self.items) + 1
+        order = np.arange(len(self.row)) if (np.diff(self.row) >= 0).all() else np.argsort(self.row, kind="stable")
+        rank = np.cumsum(np.diff(self.row[order], prepend=-1) != 0)
+        most = max(1, BLOCK_CELLS // width)
+        table = np.zeros(min(most, int(rank[-1]) if len(rank) else 0) * width, np.uint16)
+        start = 0
+        while start < len(order):
+            stop = min(start + BLOCK_ROWS, int(np.searchsorted(rank, rank[start] + most)))
+            rows = order[start:stop]
+            base = (rank[start:stop] - rank[start]) * width
+            first = np.flatnonzero(np.diff(base, prepend=-1))
+            histories = self.row[rows[first]]
+            length = np.minimum(self.length[histories], _LONGEST)
+            place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+            element = np.repeat(self.start[histories], length) + place
+            cells = np.repeat(base[first], length) + self.code[element]
+            table[cells] = place + 1
+            yield rows, _Places(table, base)
+            table[cells] = 0
+            start = stop
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The place of an item, from 1, in the history of a block's row: `table[base[row] + code]`, 0 where it is not."""
+
+    table: np.ndarray
+    base: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """Distinct lists of neighbours: `row` numbers them by row; `code` and `weight` are (lists, longest).
+
+    Codes are those of the history's items, 0 for others. `known`: which lists hold anything.
+    """
+
+    row: np.ndarray
+    code: np.ndarray
+    weight: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, neighbours: pa.Array, weights: pa.Array, items: pa.Array) -> Self:
+        numbered = NumberedLists.of(neighbours)
+        lists = numbered.lists
+        width = int(lists.lengths.max(initial=0))
+        code = pc.fill_null(pc.index_in(lists.values, value_set=items), -1).to_numpy(zero_copy_only=False) + 1
+        weight = NumberedLists.of(weights).lists.values.to_numpy(zero_copy_only=False)
+        table = numbered.table(code.astype(np.int32), width), numbered.table(weight, width)
+        return cls(numbered.row, *table, lists.lengths > 0)
+
+
+def _pool(history: _History, neighbours: _Neighbours, rows: np.ndarray, places: _Places) -> dict[str, np.ndarray]:
+    """Return the features of a block of rows, float64, 0 where no neighbour is in the history."""
+    count, width = len(rows), neighbours.code.shape[1]
+    lists = neighbours.row[rows]
+    cells = np.add(neighbours.code[lists], places.base[:, None], dtype=np.intp)
+    place = places.table.take(cells).ravel()
+    hits = np.flatnonzero(place)
+    row, column = np.divmod(hits, max(width, 1))
+    place = place[hits].astype(np.int64) - 1
+    weight = neighbours.weight[lists[row], column].astype(np.float64)
+    fading = history.fading[history.start[history.row[rows[row]]] + place]
+    total = np.bincount(row, weight, count)
+    best, last = np.zeros(count), np.zeros(count)
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    best[row[first]] = weight[first]  # neighbours are listed best first
+    latest = place == 0
+    last[row[latest]] = weight[latest]
+    return {
+        "max": best,
+        "mean": total / np.maximum(history.length[history.row[rows]], 1),
+        "sum": total,
+        "recent": np.bincount(row, weight * fading, count),
+        "position": np.bincount(row, weight * _POSITION[np.minimum(place, len(_POSITION) - 1)], count),
+        "last": last,
+    }
+
+
+def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
+    """Build the function for the sources whose neighbours are among the columns, given with their types."""
+    sources = sources_between(columns, "", neighbours_column(""))
+    items = columns[HISTORY_ITEMS]
+    return PairFunction(
+        name="history_similarity",
+        inputs={
+            USER_HISTORY: {HISTORY_ITEMS: items, HISTORY_TIMES: pa.list_(TIMES), cut_column(USER_HISTORY): TIMES},
+            ITEM_NEIGHBOURS: {
+                **{neighbours_column(source): items for source in sources},
+                **{weights_column(source): SHARES for source in sources},
+                cut_column(ITEM_NEIGHBOURS): TIMES,
+            },
+        },
+        outputs=tuple(f"{source}_similarity_{how}" for source in sources for how in HOW),
+        compute=partial(compute, sources=sources),
+        numbered_lists=True,
+    )
+
+
+FUNCTION: Final = LearnedFunction(function)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    if ITEM_NEIGHBOURS not in views:
+        return None
+    return on_demand_view(function(columns_of(views, (USER_HISTORY, ITEM_NEIGHBOURS))), views)

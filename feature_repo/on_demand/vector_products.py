@@ -1,0 +1,98 @@
+"""How well a user's vector and an item's go together: dot product (biases added, where there are any) and cosine.
+
+The dot product is the source's own score, so it also stands for pairs that nobody proposed. Null where either side has
+no vector, or where they come from two fits; the cosine also where a vector is zero. Raw dimensions are no features:
+they rotate at every refit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
+from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.learned import LearnedFunction, columns_of, same_cut, sources_between
+from feature_repo.on_demand.lists import NumberedLists
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+SIDES: Final = {"user": USER_VECTORS, "item": ITEM_VECTORS}
+BLOCK_ROWS: Final = 1 << 15
+
+
+def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str, np.ndarray]:
+    one_fit = same_cut(*(columns[cut_column(view)] for view in SIDES.values()))
+    result: dict[str, np.ndarray] = {}
+    for source in sources:
+        dot, cosine = _products(*(columns[vector_column(side, source)] for side in SIDES))
+        if source in biased:
+            dot += sum(_numbers(columns[bias_column(side, source)]) for side in SIDES)
+        result[f"{source}_dot"] = np.where(one_fit, dot, np.nan)
+        result[f"{source}_cosine"] = np.where(one_fit, cosine, np.nan)
+    return result
+
+
+def _products(users: pa.Array, items: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
+    user, item = NumberedLists.of(users), NumberedLists.of(items)
+    width = int(min(lists.lists.lengths.max(initial=0) for lists in (user, item)))
+    left, right = _vectors(user, width), _vectors(item, width)
+    dot = np.empty(len(user.row))
+    for start in range(0, len(dot), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        dot[rows] = (left[user.row[rows]] * right[item.row[rows]]).sum(axis=1)
+    size = user.lists.lengths[user.row]
+    dot[(size == 0) | (size != item.lists.lengths[item.row])] = np.nan
+    length = _length(left)[user.row] * _length(right)[item.row]
+    return dot, np.divide(dot, length, out=np.full(len(dot), np.nan), where=length > 0)
+
+
+def _vectors(numbered: NumberedLists, width: int) -> np.ndarray:
+    """Return the vectors as float64 (lists, width); what is longer has nothing of its length on the other side."""
+    values = numbered.lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
+    return numbered.table(values, int(numbered.lists.lengths.max(initial=0)))[:, :width]
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt((vectors * vectors).sum(axis=1))
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    return pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
+    """Build the function for the sources whose vectors are among the columns."""
+    sources, biased = sources_between(columns, "user_", "_vector"), sources_between(columns, "user_", "_bias")
+    return PairFunction(
+        name="vector_products",
+        inputs={
+            view: {
+                **{vector_column(side, source): SHARES for source in sources},
+                **{bias_column(side, source): pa.float32() for source in biased},
+                cut_column(view): TIMES,
+            }
+            for side, view in SIDES.items()
+        },
+        outputs=tuple(f"{source}_{how}" for source in sources for how in ("dot", "cosine")),
+        compute=partial(compute, sources=sources, biased=biased),
+        numbered_lists=True,
+    )
+
+
+FUNCTION: Final = LearnedFunction(function)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    if USER_VECTORS not in views:
+        return None
+    return on_demand_view(function(columns_of(views, SIDES.values())), views)

@@ -1,0 +1,25 @@
+"""Users' vectors, norms and biases of the sources that publish them. Stage one writes its rows itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from feast import FeatureView
+
+from feature_repo.data_set import DataSet
+from feature_repo.entities import feast_fields, user, user_key
+from feature_repo.first_stage import SWAP_CUT, SWAP_TAG, USER_VECTORS
+from feature_repo.sources import source
+
+
+def define(data: DataSet) -> FeatureView | None:
+    if USER_VECTORS not in data.learned_fields:
+        return None
+    return FeatureView(
+        name=USER_VECTORS,
+        entities=[user(data)],
+        ttl=timedelta(0),
+        schema=[user_key(data), *feast_fields(data.learned_fields[USER_VECTORS])],
+        source=source(USER_VECTORS, data),
+        tags={"stage": "one", SWAP_TAG: SWAP_CUT},
+    )
