@@ -120,10 +120,13 @@ def _train(workspace: Workspace, progress: Progress) -> None:
 
 
 def _evaluate(workspace: Workspace, progress: Progress) -> None:
-    from ranking.evaluate import evaluate, report_path, write_report
+    from ranking.evaluate import evaluate
+    from ranking.evaluation import TWO_STAGE, report_path, write_report
+    from ranking.looks import look_at_test
 
     report, _ = evaluate(workspace, progress=progress)
     write_report(report, report_path(workspace))
+    look_at_test(workspace, model=report.model, ndcg=report.line(TWO_STAGE).metrics[f"ndcg@{report.k}"], purpose="demo")
 
 
 def _refresh(workspace: Workspace, progress: Progress) -> None:

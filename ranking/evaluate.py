@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +13,13 @@ import pyarrow.compute as pc
 from candidate_gen import entity_table
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, RANK, USER
-from feature_repo.errors import ContractError, MissingError
+from feature_repo.errors import ContractError
 from ranking import model_store
+from ranking.comparison import Difference, difference
+from ranking.evaluation import TWO_STAGE, UNION, Evaluation
 from ranking.export import top_lists
-from ranking.metrics import headline, ndcg, paired_bootstrap, recall
+from ranking.judging import DEPTHS, Split, line, parts, read_split, score_lists, with_captured
+from ranking.metrics import HEADLINE
 from ranking.model_store import ModelManifest
 from ranking.order import place_in_groups
 from ranking.scoring import score_offline
@@ -30,62 +31,19 @@ from ranking.truth import Truth, read_judged
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
-DEPTHS: Final = (20, 50, 100)
-TWO_STAGE: Final = "two-stage"
-UNION: Final = "union"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the report: means over the judged users. `recalls` by depth, "all" among them."""
-
-    name: str
-    metrics: dict[str, float]
-    recalls: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Two-stage minus the best single source, users resampled in pairs: mean and 95% interval."""
-
-    against: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The report of one model on its test window. Times are ISO 8601 in UTC."""
-
-    model: str
-    test_start: str
-    test_end: str
-    k: int
-    users: int
-    pairs: int
-    catalogue: int
-    validation: dict[str, float]
-    lines: list[Line]
-    difference: Difference
-
-    def line(self, name: str) -> Line:
-        return next(line for line in self.lines if line.name == name)
-
-    @classmethod
-    def from_json(cls, text: str) -> Evaluation:
-        raw = json.loads(text)
-        lines = [Line(**line) for line in raw.pop("lines")]
-        return cls(**raw | {"difference": Difference(**raw["difference"])}, lines=lines)
-
 
 def evaluate(
-    workspace: Workspace, *, model: str | None = None, k: int = 10, progress: Progress = silent
+    workspace: Workspace,
+    *,
+    model: str | None = None,
+    k: int = 10,
+    by: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> tuple[Evaluation, pa.Table]:
     """Evaluate a model (default: the current one) on the test window; return the report and the two-stage lists.
 
-    The lists hold k items for every user who has candidates at the test cut: user_id, item_id, rank, score.
+    `by` names user attributes to tell the judged users apart by. The lists hold k items for every user who has
+    candidates at the test cut: user_id, item_id, rank, score.
     """
     manifest = model_store.read_manifest(workspace, model)
     _check_test_is_unseen(workspace, manifest)
@@ -95,30 +53,11 @@ def evaluate(
     _check_sources(workspace, rows)
     with workspace.connect() as connection:
         truth = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats)
+        split = read_split(workspace, connection, truth, by)
     scores = score_offline(workspace, loaded, with_cut(rows.select([USER, ITEM]), test.start), progress=progress)
-    lists = top_lists(rows, scores, user_groups(rows), k)
-    return _report(workspace, manifest, rows, lists, truth, k), lists
-
-
-def report_path(workspace: Workspace) -> Path:
-    """Where the latest report lies."""
-    return workspace.data_dir / "reports" / "evaluation.json"
-
-
-def write_report(report: Evaluation, path: Path) -> None:
-    """Write the report as JSON, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def read_report(workspace: Workspace) -> Evaluation:
-    """Return the latest report; raise MissingError where nothing was evaluated yet."""
-    path = report_path(workspace)
-    if not path.exists():
-        raise MissingError(path, expected="a report", got="none", fix="Run `rankhouse evaluate` first.")
-    return Evaluation.from_json(path.read_text(encoding="utf-8"))
+    lists = top_lists(rows, scores, user_groups(rows), max(k, *DEPTHS))
+    report = _report(workspace, manifest, of_users(rows, truth.users), lists, truth, split, k)
+    return report, lists.filter(pc.less_equal(lists[RANK], k))
 
 
 def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None:
@@ -145,16 +84,20 @@ def _check_sources(workspace: Workspace, rows: pa.Table) -> None:
 
 
 def _report(
-    workspace: Workspace, manifest: ModelManifest, rows: pa.Table, lists: pa.Table, truth: Truth, k: int
+    workspace: Workspace, manifest: ModelManifest, rows: pa.Table, lists: pa.Table, truth: Truth, split: Split, k: int
 ) -> Evaluation:
-    rows = of_users(rows, truth.users)
-    sources = {name: source_lists(rows, name) for name in workspace.config.candidates.sources}
-    lines = [_line(name, source, truth, k) for name, source in sources.items()]
-    lines.append(_line(UNION, union_lists(rows), truth, k))
-    lines.append(_line(TWO_STAGE, lists, truth, k))
-    best = max(lines[: len(sources)], key=lambda line: line.metrics[f"ndcg@{k}"]).name
-    ours, theirs = (ndcg(truth.hits(table, k), truth.relevant, k) for table in (lists, sources[best]))
-    mean, low, high = paired_bootstrap(ours, theirs, seed=workspace.config.ranker.seed)
+    seed, main = workspace.config.ranker.seed, f"ndcg@{k}"
+    rankings = {name: source_lists(rows, name) for name in workspace.config.candidates.sources}
+    rankings |= {UNION: union_lists(rows), TWO_STAGE: lists}
+    values = {name: score_lists(ranking, truth, k) for name, ranking in rankings.items()}
+    lines = [line(name, ranking, values[name], truth, split, k) for name, ranking in rankings.items()]
+    ours = values[TWO_STAGE]
+    best = max(workspace.config.candidates.sources, key=lambda name: values[name][main].mean())
+
+    def minus(name: str, metric: str) -> Difference:
+        return difference(ours, values[name], metric, against=name, seed=seed)
+
+    metrics = dict.fromkeys([*(f"{name}@{k}" for name in HEADLINE), "precision@1"])
     return Evaluation(
         model=manifest.name,
         test_start=truth.window.start.isoformat(),
@@ -164,19 +107,13 @@ def _report(
         pairs=len(truth.items),
         catalogue=truth.catalogue,
         validation=manifest.metrics,
-        lines=lines,
-        difference=Difference(best, f"ndcg@{k}", mean, low, high),
+        lines=[
+            one if one.name == TWO_STAGE else replace(one, difference=minus(one.name, main))
+            for one in with_captured(lines, k)
+        ],
+        differences=[minus(best, metric) for metric in metrics],
+        parts=parts(truth, split, lists, rankings[best], against=best, k=k, seed=seed),
     )
-
-
-def _line(name: str, lists: pa.Table, truth: Truth, k: int) -> Line:
-    depth = max(pc.max(lists[RANK]).as_py() or 0, k)
-    hits = truth.hits(lists, depth)
-    shown = lists.filter(pc.and_(pc.less_equal(lists[RANK], k), pc.is_in(lists[USER], value_set=truth.users)))
-    coverage = pc.count_distinct(shown[ITEM]).as_py() / truth.catalogue
-    recalls = {str(at): float(recall(hits, truth.relevant, at).mean()) for at in DEPTHS}
-    recalls["all"] = float(recall(hits, truth.relevant, depth).mean())
-    return Line(name, headline(hits, truth.relevant, k) | {f"coverage@{k}": coverage}, recalls)
 
 
 def source_lists(rows: pa.Table, source: str) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 K: Final = 10
+DEPTHS: Final = (5, 10, 20, 50)
 Metric = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
@@ -68,6 +69,16 @@ HEADLINE: Final[dict[str, Metric]] = {
 def headline(hits: np.ndarray, relevant: np.ndarray, k: int = K) -> dict[str, float]:
     """Return the mean of each headline metric over the users, keyed like "ndcg@10"."""
     return {f"{name}@{k}": float(metric(hits, relevant, k).mean()) for name, metric in HEADLINE.items()}
+
+
+def per_user(hits: np.ndarray, relevant: np.ndarray, k: int = K) -> dict[str, np.ndarray]:
+    """Return every metric of every user: the headline at k, NDCG at several depths, precision at 1.
+
+    `hits` must be as deep as the lists are, at least 50 ranks where they are longer.
+    """
+    values = {f"{name}@{k}": metric(hits, relevant, k) for name, metric in HEADLINE.items()}
+    values |= {f"ndcg@{depth}": ndcg(hits, relevant, depth) for depth in DEPTHS}
+    return values | {"precision@1": precision(hits, relevant, 1)}
 
 
 def paired_bootstrap(

@@ -16,6 +16,7 @@ from feature_repo.config import Cut, load_config
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
+from ranking import looks
 from ranking.truth import read_judged
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
@@ -23,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
 import quality
 import quality_folds
 import quality_handover
-import quality_looks
 import quality_peer_models
 import quality_report
 import quality_sample
@@ -239,22 +239,22 @@ class TestScores:
 
 
 class TestLooks:
-    def _look(self, window: str, config: str) -> quality_looks.Look:
-        return quality_looks.Look("now", "shop", "f", window, "end", config, 5, 0.2)
+    def _look(self, window: str, config: str) -> looks.Look:
+        return looks.Look("now", "shop", "f", window, "end", config, 5, 0.2)
 
     def test_are_appended_and_counted_per_window(self, tmp_path: Path) -> None:
-        first = quality_looks.record(tmp_path, self._look("monday", "a"))
-        assert first == quality_looks.Count(1, 1)
-        quality_looks.record(tmp_path, self._look("tuesday", "a"))
-        quality_looks.record(tmp_path, self._look("monday", "a"))
-        assert quality_looks.record(tmp_path, self._look("monday", "b")) == quality_looks.Count(3, 2)
-        assert len(quality_looks.read(tmp_path)) == 4
+        first = looks.record(tmp_path, self._look("monday", "a"))
+        assert first == looks.Count(1, 1)
+        looks.record(tmp_path, self._look("tuesday", "a"))
+        looks.record(tmp_path, self._look("monday", "a"))
+        assert looks.record(tmp_path, self._look("monday", "b")) == looks.Count(3, 2)
+        assert len(looks.read(tmp_path)) == 4
 
     def test_seeds_are_no_configuration_of_their_own(self, workspace: Workspace) -> None:
         fold = quality_folds.choose_folds(workspace, pool=False)[0]
-        assert quality_looks.config_digest(fold.with_seed(1)) == quality_looks.config_digest(fold.config)
+        assert looks.config_digest(fold.with_seed(1)) == looks.config_digest(fold.config)
         other = load_config().model_copy(update={"allow_repeats": True})
-        assert quality_looks.config_digest(other) != quality_looks.config_digest(fold.config)
+        assert looks.config_digest(other) != looks.config_digest(fold.config)
 
 
 def test_a_sample_keeps_all_events_of_its_users(

@@ -34,7 +34,7 @@ def demo(
     from feature_repo.workspace import Workspace
     from ranking.commands.recommend import print_answer
     from ranking.demo import DemoRun, someone, stages
-    from ranking.evaluate import read_report
+    from ranking.evaluation import read_report
     from ranking.progress import shown_progress
     from ranking.recommend import recommend
     from ranking.report import render

@@ -7,34 +7,47 @@ from typing import Annotated
 
 import typer
 
-from ranking.commands.options import ConfigFile, DataDir
+from ranking.commands.options import ConfigFile, DataDir, JsonFile
 
 
 def evaluate(
     model: Annotated[str | None, typer.Option(help="Model to evaluate.  [default: the current one]")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
+    by: Annotated[
+        list[str] | None, typer.Option(help="User attribute to tell users apart by; may be given more than once.")
+    ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Write the lists as Parquet: user_id, item_id, rank, score.")
     ] = None,
+    json: JsonFile = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Score the candidates of the test cut and judge every ranking by what users consumed after it."""
+    """Score the candidates of the test cut and judge every ranking by what users consumed after it.
+
+    Every run is a look at the test window, noted in <data dir>/quality_looks.jsonl: choose on validation instead.
+    """
     from rich.console import Console
 
     from feature_repo.workspace import Workspace
+    from ranking import looks
     from ranking.evaluate import evaluate as evaluate_model
-    from ranking.evaluate import report_path, write_report
+    from ranking.evaluation import TWO_STAGE, report_path, write_report
     from ranking.export import write_lists
+    from ranking.json_file import write_json
     from ranking.progress import shown_progress
     from ranking.report import render
 
     workspace = Workspace.open(data_dir, config)
     with shown_progress() as progress:
-        report, lists = evaluate_model(workspace, model=model, k=k, progress=progress)
+        report, lists = evaluate_model(workspace, model=model, k=k, by=by or (), progress=progress)
     write_report(report, report_path(workspace))
+    write_json(json, report)
+    ndcg = report.line(TWO_STAGE).metrics[f"ndcg@{k}"]
+    count = looks.look_at_test(workspace, model=report.model, ndcg=ndcg, purpose="evaluate")
     console = Console(highlight=False)
     console.print(render(report))
+    console.print(looks.sentence(count))
     if export is not None:
         write_lists(lists, export)
         console.print(f"{lists.num_rows:,} recommendations in {export}")

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 from quality_environment import peers_python
 from quality_folds import Fold, choose_folds, write_config
 from quality_handover import hand_over
-from quality_looks import FILE, Count, Look, config_digest, now_text, record
 from quality_report import Result, rows, show, show_peers
 from quality_sample import write_sample
 from quality_scores import Scores, best, check_lists, pool, score
@@ -34,6 +33,7 @@ from feature_repo.data_dir import data_dir
 from feature_repo.errors import RankhouseError
 from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
+from ranking.looks import FILE, Count, Look, config_digest, now_text, record
 from ranking.truth import Truth, read_judged
 
 HERE = Path(__file__).parent

@@ -12,8 +12,9 @@ import pytest
 
 from feature_repo.workspace import Workspace
 from ranking import model_store
-from ranking.evaluate import TWO_STAGE, UNION, evaluate, read_report
-from ranking.metrics import K
+from ranking.evaluate import evaluate
+from ranking.evaluation import TWO_STAGE, UNION, read_report
+from ranking.metrics import HEADLINE, K
 from ranking.train import read_materials
 
 
@@ -47,7 +48,9 @@ def test_report_holds_every_ranking_and_the_export_its_rows(trained: Workspace) 
     assert pc.min(lists["rank"]).as_py() == 1
     assert len(set(zip(*(lists[name].to_pylist() for name in ("user_id", "item_id")), strict=True))) == lists.num_rows
     for line in report.lines:
-        assert all(0 <= value <= 1 for value in (*line.metrics.values(), *line.recalls.values()))
+        assert all(0 <= value <= 1 for value in line.recalls.values())
+        assert all(value >= 0 for value in line.metrics.values())
+        assert all(value <= 1 for name, value in line.metrics.items() if name.split("@")[0] in HEADLINE)
     union = report.line(UNION).recalls["all"]
     assert union >= max(line.recalls["all"] for line in report.lines)
 

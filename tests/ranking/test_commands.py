@@ -11,7 +11,8 @@ import yaml
 
 from feature_repo.config import load_config
 from feature_repo.workspace import Workspace
-from ranking import model_store
+from ranking import looks, model_store
+from ranking.evaluation import Evaluation
 
 Run = Callable[..., tuple[int, str]]
 Files = Callable[[Workspace], dict[str, bytes]]
@@ -71,6 +72,20 @@ def test_evaluate_exports_lists(trained: Workspace, rankhouse: Run, copy_of: Cal
     lists = pq.read_table(file)
     assert lists.column_names == ["user_id", "item_id", "rank", "score"]
     assert lists["rank"].to_numpy().max() == 5
+
+
+def test_every_evaluation_is_a_look_at_the_test_window(
+    trained: Workspace, rankhouse: Run, copy_of: Callable, tmp_path: Path
+) -> None:
+    copy, file = copy_of(trained), tmp_path / "report.json"
+    status, printed = rankhouse(copy, "evaluate", "--by", "gender", "--by", "age", "--json", str(file))
+    assert status == 0, printed
+    assert "this one included: 2, of 1 configuration." in printed  # the fixture's own evaluation was the first
+    report = Evaluation.from_json(file.read_text())
+    assert {part.by for part in report.parts} == {"history", "gender", "age", "items"}
+    assert [look.purpose for look in looks.read(copy.data_dir)] == ["demo", "evaluate"]
+    assert rankhouse(copy, "evaluate", "--by", "gendre")[0] == 2
+    assert len(looks.read(copy.data_dir)) == 2
 
 
 def test_a_missing_model(tiny_lake: Workspace, rankhouse: Run, unchanged: Callable[..., None]) -> None:

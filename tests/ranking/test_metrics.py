@@ -70,6 +70,19 @@ def test_users_without_a_hit_count_as_zero() -> None:
     }
 
 
+def test_every_user_gets_every_metric() -> None:
+    rng = np.random.default_rng(3)
+    hits = rng.random((7, 60)) < 0.2
+    relevant = np.maximum(hits.sum(axis=1), 1)
+    values = metrics.per_user(hits, relevant, 10)
+    assert {name: value.mean() for name, value in values.items()}.items() >= metrics.headline(
+        hits, relevant, 10
+    ).items()
+    assert {"ndcg@5", "ndcg@10", "ndcg@20", "ndcg@50", "precision@1"} < set(values)
+    np.testing.assert_array_equal(values["precision@1"], hits[:, 0])
+    np.testing.assert_array_equal(values["ndcg@50"], metrics.ndcg(hits, relevant, 50))
+
+
 def test_bootstrap_is_seeded_and_brackets_the_mean() -> None:
     rng = np.random.default_rng(1)
     ours, theirs = rng.normal(0.2, 0.3, 400), rng.normal(0.1, 0.3, 400)

@@ -4,17 +4,24 @@ from io import StringIO
 
 from rich.console import Console
 
-from ranking.evaluate import TWO_STAGE, UNION, Difference, Evaluation, Line
+from ranking.comparison import Difference
+from ranking.evaluation import TWO_STAGE, UNION, Evaluation, Line, Part
 from ranking.metrics import HEADLINE
 from ranking.report import render, sentence
 
+ALS = Difference("segment_popularity", "ndcg@10", 0.02, 0.01, 0.03)
+
 
 def line(name: str, value: float) -> Line:
-    metrics = {f"{metric}@10": value for metric in (*HEADLINE, "coverage")}
-    return Line(name, metrics, {"20": value, "50": value, "100": value, "all": value})
+    names = (*HEADLINE, "coverage", "novelty", "popularity", "captured")
+    metrics = {f"{metric}@10": value for metric in names} | {"diversity@10": None, "precision@1": value}
+    metrics |= {f"ndcg@{depth}": value for depth in (5, 20, 50)}
+    difference = None if name == TWO_STAGE else Difference(name, "ndcg@10", -0.0123, -0.0145, -0.0111)
+    return Line(name, metrics, {"20": value, "50": value, "100": value, "all": value}, difference)
 
 
 def report(names: list[str]) -> Evaluation:
+    values = {"ndcg@10": 0.2, "recall@10": 0.3}
     return Evaluation(
         model="lambdarank-0",
         test_start="2024-01-01T00:00:00+00:00",
@@ -25,7 +32,8 @@ def report(names: list[str]) -> Evaluation:
         catalogue=3000,
         validation={"validation ndcg@10": 0.1},
         lines=[line(name, 0.1 + number / 100) for number, name in enumerate(names)],
-        difference=Difference("als", "ndcg@10", 0.02, 0.01, 0.03),
+        differences=[ALS, Difference("segment_popularity", "precision@10", 0.02, -0.01, 0.03)],
+        parts=[Part("history", "6-20", 1000, values, values, ALS), Part("gender", "f", 55, values, values, ALS)],
     )
 
 
@@ -34,7 +42,8 @@ def test_the_tables_fit_a_narrow_terminal() -> None:
     console.print(render(report(["segment_popularity", UNION, TWO_STAGE])))
     text = console.export_text()
     assert "…" not in text
-    for word in ("segment_popularity", "1,155 users", "HitRate", "Coverage", "@100", "two-stage is better than als"):
+    words = ["segment_popularity", "1,155 users", "HitRate", "Coverage", "@100", "NDCG@50", "6-20", "gender", "–"]
+    for word in (*words, "worse", "not different", "two-stage is better than segment_popularity"):
         assert word in text
 
 

@@ -1,6 +1,7 @@
 """How often anybody has looked at a test window: one line per look, appended and never rewritten.
 
 A result that was picked after many looks is worth less than one of the first look, so every report quotes the number.
+`rankhouse evaluate` and `scripts/bench quality` write to the same kind of file.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feature_repo.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
 
 FILE = "quality_looks.jsonl"
 
 
 @dataclass(frozen=True)
 class Look:
-    """One scoring of our lists on a test window. Times are ISO 8601 in UTC; `config` is a digest without the seeds."""
+    """One scoring of our lists on a test window. Times are ISO 8601 in UTC; `config` is a digest without the seeds.
+
+    `at`: the declared clock for a command, the wall clock for a benchmark; `purpose`: who looked.
+    """
 
     at: str
     data: str
@@ -29,6 +37,8 @@ class Look:
     config: str
     seeds: int
     ndcg: float
+    model: str = ""
+    purpose: str = "bench"
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,36 @@ def record(data_dir: Path, look: Look) -> Count:
         os.close(descriptor)
     same = [other for other in read(data_dir) if _window(other) == _window(look)]
     return Count(len(same), len({other.config for other in same}))
+
+
+def look_at_test(workspace: Workspace, *, model: str, ndcg: float, purpose: str) -> Count:
+    """Note that a command judged a model on the workspace's test window; return how many looks that makes."""
+    window = workspace.periods.test
+    look = Look(
+        at=now_text(workspace.now),
+        data=workspace.lake.manifest().name,
+        fingerprint=workspace.lake.fingerprint(),
+        window_start=window.start.isoformat(),
+        window_end=window.end.isoformat(),
+        config=config_digest(workspace.config),
+        seeds=1,
+        ndcg=ndcg,
+        model=model,
+        purpose=purpose,
+    )
+    return record(workspace.data_dir, look)
+
+
+def sentence(count: Count) -> str:
+    """Say how often the window was looked at.
+
+    >>> sentence(Count(3, 2))
+    'Looks at this test window, this one included: 3, of 2 configurations.'
+    """
+    return (
+        f"Looks at this test window, this one included: {count.looks}, of {count.configurations} "
+        f"configuration{'' if count.configurations == 1 else 's'}."
+    )
 
 
 def read(data_dir: Path) -> list[Look]:
