@@ -48,7 +48,11 @@ class PairFunction:
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
         columns = {name: self._column(table[name], dtype) for name, dtype in self.types.items()}
-        return pa.table({name: pa.array(values, pa.float32(), from_pandas=True) for name, values in self._run(columns)})
+        result = self._run(columns)
+        # One array, cut into columns, costs little more than one column.
+        whole = pa.array(np.concatenate([values for _, values in result]), pa.float32(), from_pandas=True)
+        rows = table.num_rows
+        return pa.table({name: whole.slice(place * rows, rows) for place, (name, _) in enumerate(result)})
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Apply the function to a pandas frame that has its input columns."""

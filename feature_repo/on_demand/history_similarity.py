@@ -8,14 +8,13 @@ is known to speak for the item, and where the two come from two fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_repo.first_stage import (
     HISTORY_ITEMS,
@@ -27,8 +26,8 @@ from feature_repo.first_stage import (
     weights_column,
 )
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.learned import LearnedFunction, columns_of, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists
+from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
+from feature_repo.on_demand.lists import NumberedLists, codes_in, padded
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -47,7 +46,7 @@ BLOCK_CELLS: Final = 1 << 23
 _LONGEST: Final = np.iinfo(np.uint16).max
 
 
-def compute(columns: Columns, sources: list[str]) -> dict[str, np.ndarray]:
+def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     rows = len(columns[HISTORY_ITEMS])
     step = max(rows, 1) if pa.types.is_dictionary(columns[HISTORY_ITEMS].type) else BLOCK_ROWS
     parts = [
@@ -57,23 +56,18 @@ def compute(columns: Columns, sources: list[str]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _compute(columns: Columns, sources: list[str]) -> dict[str, np.ndarray]:
+def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES])
-    listed = {
-        source: _Neighbours.of(columns[neighbours_column(source)], columns[weights_column(source)], history.items)
-        for source in sources
-    }
-    result = {f"{source}_similarity_{how}": np.zeros(len(history.row), np.float32) for source in sources for how in HOW}
-    for rows, places in history.blocks():
-        for source, neighbours in listed.items():
-            for how, values in _pool(history, neighbours, rows, places).items():
-                result[f"{source}_similarity_{how}"][rows] = values
+    listed = _Neighbours.of(columns, sources, history.items)
+    pooled = {how: np.zeros((len(sources), len(history.row)), np.float32) for how in HOW}
+    for rows, places in history.blocks(BLOCK_ROWS // len(sources)):
+        for how, values in _pool(history, listed, rows, places).items():
+            pooled[how][:, rows] = values.reshape(len(sources), -1)
     one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
-    for source, neighbours in listed.items():
-        undefined = ~one_fit | (history.length[history.row] == 0) | ~neighbours.known[neighbours.row]
-        for how in HOW:
-            result[f"{source}_similarity_{how}"][undefined] = np.nan
-    return result
+    undefined = ~(one_fit & (history.length[history.row] > 0) & listed.known)
+    for values in pooled.values():
+        values[undefined] = np.nan
+    return {f"{source}_similarity_{how}": pooled[how][place] for place, source in enumerate(sources) for how in HOW}
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,12 @@ class _History:
         encoded = numbered.lists.values.dictionary_encode()
         code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1
         start, length = numbered.lists.starts, numbered.lists.lengths
-        time = NumberedLists.of(times).lists.values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        time = numbered.beside(times).cast(pa.int64()).to_numpy(zero_copy_only=False)
         hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
         fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
         return cls(numbered.row, start, length, encoded.dictionary, code, fading)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, _Places]]:
+    def blocks(self, most_rows: int) -> Iterator[tuple[np.ndarray, _Places]]:
         """Yield all rows, some at a time, with the places of items in their histories."""
         width = len(self.items) + 1
         order = np.arange(len(self.row)) if (np.diff(self.row) >= 0).all() else np.argsort(self.row, kind="stable")
@@ -111,7 +105,7 @@ class _History:
         table = np.zeros(min(most, int(rank[-1]) if len(rank) else 0) * width, np.uint16)
         start = 0
         while start < len(order):
-            stop = min(start + BLOCK_ROWS, int(np.searchsorted(rank, rank[start] + most)))
+            stop = min(start + max(most_rows, 1), int(np.searchsorted(rank, rank[start] + most)))
             rows = order[start:stop]
             base = (rank[start:stop] - rank[start]) * width
             first = np.flatnonzero(np.diff(base, prepend=-1))
@@ -136,38 +130,45 @@ class _Places:
 
 @dataclass(frozen=True)
 class _Neighbours:
-    """Distinct lists of neighbours: `row` numbers them by row; `code` and `weight` are (lists, longest).
+    """Distinct lists of neighbours of all sources: `row` (sources, rows) numbers them, `known`: those that hold any.
 
-    Codes are those of the history's items, 0 for others. `known`: which lists hold anything.
+    `code` and `weight` are (lists, longest); codes are those of the history's items, 0 for others.
     """
 
     row: np.ndarray
+    known: np.ndarray
     code: np.ndarray
     weight: np.ndarray
-    known: np.ndarray
 
     @classmethod
-    def of(cls, neighbours: pa.Array, weights: pa.Array, items: pa.Array) -> Self:
-        numbered = NumberedLists.of(neighbours)
-        lists = numbered.lists
-        width = int(lists.lengths.max(initial=0))
-        code = pc.fill_null(pc.index_in(lists.values, value_set=items), -1).to_numpy(zero_copy_only=False) + 1
-        weight = NumberedLists.of(weights).lists.values.to_numpy(zero_copy_only=False)
-        table = numbered.table(code.astype(np.int32), width), numbered.table(weight, width)
-        return cls(numbered.row, *table, lists.lengths > 0)
+    def of(cls, columns: Columns, sources: Sequence[str], items: pa.Array) -> Self:
+        numbered = [NumberedLists.of(columns[neighbours_column(source)]) for source in sources]
+        weights = [lists.beside(columns[weights_column(of)]) for of, lists in zip(sources, numbered, strict=True)]
+        lengths = np.concatenate([lists.lists.lengths for lists in numbered])
+        # Most neighbours are in nobody's history: one request has a single one.
+        codes = codes_in(pa.concat_arrays([lists.lists.values for lists in numbered]), items)
+        found = np.flatnonzero(codes)
+        before = np.searchsorted(found, np.concatenate([[0], np.cumsum(lengths)]))
+        left = np.diff(before)
+        width = int(left.max(initial=0))
+        weight = pa.concat_arrays(weights).to_numpy(zero_copy_only=False)[found]
+        first = np.cumsum([0, *(len(lists.lists.lengths) for lists in numbered)])
+        row = np.stack([lists.row + start for lists, start in zip(numbered, first, strict=False)])
+        return cls(row, lengths[row] > 0, padded(codes[found], left, width), padded(weight, left, width))
 
 
-def _pool(history: _History, neighbours: _Neighbours, rows: np.ndarray, places: _Places) -> dict[str, np.ndarray]:
-    """Return the features of a block of rows, float64, 0 where no neighbour is in the history."""
-    count, width = len(rows), neighbours.code.shape[1]
-    lists = neighbours.row[rows]
-    cells = np.add(neighbours.code[lists], places.base[:, None], dtype=np.intp)
-    place = places.table.take(cells).ravel()
+def _pool(history: _History, listed: _Neighbours, rows: np.ndarray, places: _Places) -> dict[str, np.ndarray]:
+    """Return the features of a block of rows, source after source, float64; 0 where no neighbour is in the history."""
+    lists = listed.row[:, rows].ravel()
+    count, width = len(lists), listed.code.shape[1]
+    base = np.tile(places.base, len(listed.row))
+    place = places.table.take(np.add(listed.code[lists], base[:, None], dtype=np.intp)).ravel()
     hits = np.flatnonzero(place)
     row, column = np.divmod(hits, max(width, 1))
     place = place[hits].astype(np.int64) - 1
-    weight = neighbours.weight[lists[row], column].astype(np.float64)
-    fading = history.fading[history.start[history.row[rows[row]]] + place]
+    weight = listed.weight[lists[row], column].astype(np.float64)
+    owner = history.row[rows][row % len(rows)]
+    fading = history.fading[history.start[owner] + place]
     total = np.bincount(row, weight, count)
     best, last = np.zeros(count), np.zeros(count)
     first = np.flatnonzero(np.diff(row, prepend=-1))
@@ -176,7 +177,7 @@ def _pool(history: _History, neighbours: _Neighbours, rows: np.ndarray, places: 
     last[row[latest]] = weight[latest]
     return {
         "max": best,
-        "mean": total / np.maximum(history.length[history.row[rows]], 1),
+        "mean": total / np.tile(np.maximum(history.length[history.row[rows]], 1), len(listed.row)),
         "sum": total,
         "recent": np.bincount(row, weight * fading, count),
         "position": np.bincount(row, weight * _POSITION[np.minimum(place, len(_POSITION) - 1)], count),
@@ -184,10 +185,9 @@ def _pool(history: _History, neighbours: _Neighbours, rows: np.ndarray, places: 
     }
 
 
-def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
-    """Build the function for the sources whose neighbours are among the columns, given with their types."""
+def _make(columns: Sequence[str], items: pa.DataType) -> PairFunction:
+    """Build the function for the sources whose neighbours are among the columns; `items`: the type of a list of ids."""
     sources = sources_between(columns, "", neighbours_column(""))
-    items = columns[HISTORY_ITEMS]
     return PairFunction(
         name="history_similarity",
         inputs={
@@ -204,7 +204,7 @@ def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
     )
 
 
-FUNCTION: Final = LearnedFunction(function)
+FUNCTION: Final = LearnedFunction(_make, typed=HISTORY_ITEMS)
 
 on_arrow = FUNCTION.on_arrow
 
@@ -212,4 +212,4 @@ on_arrow = FUNCTION.on_arrow
 def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
     if ITEM_NEIGHBOURS not in views:
         return None
-    return on_demand_view(function(columns_of(views, (USER_HISTORY, ITEM_NEIGHBOURS))), views)
+    return on_demand_view(FUNCTION.of_views(views, (USER_HISTORY, ITEM_NEIGHBOURS)), views)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,36 +16,43 @@ if TYPE_CHECKING:
     from feast import FeatureView
 
 
-@dataclass(frozen=True)
-class LearnedFunction:
-    """A pair function for any sources: `make` builds it for the columns, with their types, of views or of a frame."""
+Make = Callable[[Sequence[str], pa.DataType], PairFunction]
 
-    make: Callable[[Mapping[str, pa.DataType]], PairFunction]
+
+class LearnedFunction:
+    """A pair function for any sources: `make` builds it from the names of the columns, be it of views or of a frame.
+
+    It is told the type of the column `typed`, too, where that one differs from data to data.
+    """
+
+    def __init__(self, make: Make, typed: str | None = None) -> None:
+        self.make = lru_cache(maxsize=64)(make)
+        self.typed = typed
 
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function for the sources whose columns the table has."""
-        types = {field.name: field.type for field in table.schema}
-        plain = {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
-        return self.make(plain).on_arrow(table)
+        kind = pa.null() if self.typed is None else table.schema.field(self.typed).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return self.make(tuple(table.column_names), kind).on_arrow(table)
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Apply the function for the sources whose columns the frame has."""
-        return self.make({name: _type_in_pandas(frame[name]) for name in frame.columns}).on_frame(frame)
+        kind = pa.null() if self.typed is None else _type_in_pandas(frame[self.typed])
+        return self.make(tuple(frame.columns), kind).on_frame(frame)
+
+    def of_views(self, views: Mapping[str, FeatureView], names: Iterable[str]) -> PairFunction:
+        """Return the function for what the named views have."""
+        from feast.types import from_feast_to_pyarrow_type
+
+        features = {feature.name: feature.dtype for name in names for feature in views[name].features}
+        kind = pa.null() if self.typed is None else from_feast_to_pyarrow_type(features[self.typed])
+        return self.make(tuple(features), kind)
 
 
 def _type_in_pandas(values: pd.Series) -> pa.DataType:
-    """Return the type of a column's first value that says something; a list's, where pandas holds objects."""
-    filled = values[values.map(np.size) > 0] if values.dtype.kind == "O" else values
+    """Return the type of the first list that says something."""
+    filled = values[values.map(np.size) > 0]
     return pa.array(filled.iloc[:1]).type if len(filled) else pa.list_(pa.int64())
-
-
-def columns_of(views: Mapping[str, FeatureView], names: Iterable[str]) -> dict[str, pa.DataType]:
-    """Return the features of some views with their Arrow types."""
-    from feast.types import from_feast_to_pyarrow_type
-
-    return {
-        feature.name: from_feast_to_pyarrow_type(feature.dtype) for name in names for feature in views[name].features
-    }
 
 
 def sources_between(columns: Iterable[str], prefix: str, suffix: str) -> list[str]:

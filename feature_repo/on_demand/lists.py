@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,15 @@ class RowLists:
     @classmethod
     def of(cls, column: pa.ListArray) -> Self:
         """Read a list column, whatever slice of a larger one it is."""
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        # flatten() leaves out the values under null lists, so starts follow from the lengths.
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
-        return cls(starts, lengths, column.flatten())
+        offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = np.diff(offsets)
+        if column.null_count:
+            null = column.is_null().to_numpy(zero_copy_only=False)
+            if lengths[null].any():  # flatten() leaves out the values under null lists
+                lengths[null] = 0
+                return cls(np.cumsum(lengths) - lengths, lengths, column.flatten())
+        first = int(offsets[0])
+        return cls(offsets[:-1] - first, lengths, column.values.slice(first, int(offsets[-1]) - first))
 
     @property
     def rows(self) -> np.ndarray:
@@ -34,31 +39,67 @@ class RowLists:
 
 @dataclass(frozen=True)
 class NumberedLists:
-    """Lists that rows share: `row` (int64, by row) numbers `lists`; a null is the number of an empty list."""
+    """Lists that rows share: `row` (int64, by row) numbers `lists`; a null is the number of an empty list.
+
+    `kept`: which lists of a dictionary array these are, None for all.
+    """
 
     row: np.ndarray
     lists: RowLists
+    kept: np.ndarray | None = None
 
     @classmethod
     def of(cls, column: pa.Array) -> Self:
         """Read a list column, or a dictionary array of lists, of which only those that a row names are kept."""
         if not pa.types.is_dictionary(column.type):
             return cls(np.arange(len(column)), RowLists.of(column))
-        size = len(column.dictionary)
-        wanted = pc.fill_null(column.indices, size).to_numpy(zero_copy_only=False)
+        size, indices = len(column.dictionary), column.indices
+        wanted = (pc.fill_null(indices, size) if indices.null_count else indices).to_numpy(zero_copy_only=False)
         used = np.zeros(size + 1, bool)
         used[wanted] = True
-        kept = np.flatnonzero(used[:size])
-        lists = RowLists.of(column.dictionary.take(pa.array(kept)))
+        kept = None if used[:size].all() else np.flatnonzero(used[:size])
+        lists = RowLists.of(column.dictionary if kept is None else column.dictionary.take(pa.array(kept)))
         if used[size]:
             lists = RowLists(np.append(lists.starts, 0), np.append(lists.lengths, 0), lists.values)
-        return cls((np.cumsum(used) - 1)[wanted], lists)
+        return cls((np.cumsum(used) - 1)[wanted], lists, kept)
 
-    def table(self, values: np.ndarray, width: int) -> np.ndarray:
-        """Lay `values`, one per element of the lists, out as (lists, width), zeros behind the shorter ones."""
-        result = np.zeros((len(self.lists.lengths), width), values.dtype)
-        result[np.arange(width) < self.lists.lengths[:, None]] = values
-        return result
+    def beside(self, column: pa.Array) -> pa.Array:
+        """Return the values of another list column of the same view: element by element those beside the values."""
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary if self.kept is None else column.dictionary.take(pa.array(self.kept))
+        return RowLists.of(column).values
+
+    @property
+    def longest(self) -> int:
+        return int(self.lists.lengths.max(initial=0))
+
+
+def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Lay lists out as (lists, width), zeros behind the shorter ones; `values` holds them one after the other."""
+    if len(values) == width * len(lengths):
+        return values.reshape(len(lengths), width)
+    result = np.zeros((len(lengths), width), values.dtype)
+    result[np.arange(width) < lengths[:, None]] = values
+    return result
+
+
+# Whole-number ids are looked up by value where so many numbers hold them all: some 20 times as fast as hashing them.
+_LOOKED_UP: Final = 1 << 22
+
+
+def codes_in(values: pa.Array, vocabulary: pa.Array) -> np.ndarray:
+    """Return the position of each value in a distinct vocabulary, from 1, as int32; 0 for one that is not there."""
+    if pa.types.is_integer(vocabulary.type) and len(vocabulary) and not values.null_count:
+        known = vocabulary.to_numpy(zero_copy_only=False)
+        low, high = int(known.min()), int(known.max())
+        if high - low < _LOOKED_UP:
+            place = np.zeros(high - low + 2, np.int32)
+            place[known - low] = np.arange(1, len(known) + 1)
+            # Unsigned, what lies below is far above.
+            distance = values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False).view(np.uint64)
+            distance = np.minimum(distance - np.int64(low).view(np.uint64), np.uint64(high - low + 1))
+            return place[distance.view(np.int64)]
+    return pc.fill_null(pc.index_in(values, value_set=vocabulary), -1).to_numpy(zero_copy_only=False) + np.int32(1)
 
 
 def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:

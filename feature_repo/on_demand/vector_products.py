@@ -7,7 +7,7 @@ they rotate at every refit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.learned import LearnedFunction, columns_of, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists
+from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
+from feature_repo.on_demand.lists import NumberedLists, padded
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -42,7 +42,7 @@ def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str
 def _products(users: pa.Array, items: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
     user, item = NumberedLists.of(users), NumberedLists.of(items)
-    width = int(min(lists.lists.lengths.max(initial=0) for lists in (user, item)))
+    width = min(user.longest, item.longest)
     left, right = _vectors(user, width), _vectors(item, width)
     dot = np.empty(len(user.row))
     for start in range(0, len(dot), BLOCK_ROWS):
@@ -57,7 +57,7 @@ def _products(users: pa.Array, items: pa.Array) -> tuple[np.ndarray, np.ndarray]
 def _vectors(numbered: NumberedLists, width: int) -> np.ndarray:
     """Return the vectors as float64 (lists, width); what is longer has nothing of its length on the other side."""
     values = numbered.lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
-    return numbered.table(values, int(numbered.lists.lengths.max(initial=0)))[:, :width]
+    return padded(values, numbered.lists.lengths, numbered.longest)[:, :width]
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def _numbers(column: pa.Array) -> np.ndarray:
     return pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
-def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
+def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
     """Build the function for the sources whose vectors are among the columns."""
     sources, biased = sources_between(columns, "user_", "_vector"), sources_between(columns, "user_", "_bias")
     return PairFunction(
@@ -87,7 +87,7 @@ def function(columns: Mapping[str, pa.DataType]) -> PairFunction:
     )
 
 
-FUNCTION: Final = LearnedFunction(function)
+FUNCTION: Final = LearnedFunction(_make)
 
 on_arrow = FUNCTION.on_arrow
 
@@ -95,4 +95,4 @@ on_arrow = FUNCTION.on_arrow
 def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
     if USER_VECTORS not in views:
         return None
-    return on_demand_view(function(columns_of(views, SIDES.values())), views)
+    return on_demand_view(FUNCTION.of_views(views, SIDES.values()), views)

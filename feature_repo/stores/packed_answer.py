@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from feature_repo.errors import ContractError
 from feature_repo.stores.packed import Field, Rows, as_slice
-from feature_repo.stores.packed_on_demand import inputs_of, transform
+from feature_repo.stores.packed_on_demand import ARROW_TAG, inputs_of, transform
 from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import plain_values
@@ -41,13 +41,16 @@ class Answer:
         if not self.plan.on_demand:
             return {}
         features = {
-            (read.feature_view.projection.name, feature): (lambda rows=rows, feature=feature: rows.array(feature))
+            (read.feature_view.projection.name, feature): (rows, feature)
             for read, rows in zip(self.plan.reads, self.rows, strict=True)
             for feature in read.features
         }
         computed: dict[str, pa.Array] = {}
         for view in self.plan.on_demand:
-            inputs = pa.table({**self.request.keys, **self.request.data, **inputs_of(view, features)})
+            # Functions on Arrow take shared lists by number, Feast's own way by pandas does not.
+            column = ViewRows.lists if ARROW_TAG in view.tags else ViewRows.array
+            own = {name: column(*features[place]) for name, place in inputs_of(view).items()}
+            inputs = pa.table({**self.request.keys, **self.request.data, **own})
             computed.update(transform(view, inputs, self.plan))
         return computed
 

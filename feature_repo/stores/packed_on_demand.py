@@ -1,12 +1,13 @@
 """On-demand feature views over Arrow columns, once per request, by the view's own transformation.
 
 A view tagged `arrow: <package.module.function>` is computed by that function (table of its inputs -> table of its
-features) without a detour through pandas; the view's own transformation then has to give the same values.
+features) without a detour through pandas; the view's own transformation then has to give the same values. Lists that
+rows share, a user's in a request, reach it as dictionary arrays (`feature_repo.on_demand.columns.plain` undoes that).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from typing import Final
@@ -45,10 +46,10 @@ def transform(view: OnDemandFeatureView, inputs: pa.Table, plan: Plan) -> dict[s
     return {name: _one(result[name]) for name in wanted}
 
 
-def inputs_of(view: OnDemandFeatureView, features: Mapping[tuple[str, str], Callable[[], pa.Array]]) -> dict:
-    """Pick the features of a view's declared sources from columns by (view, feature)."""
+def inputs_of(view: OnDemandFeatureView) -> dict[str, tuple[str, str]]:
+    """Return the (view, feature) that each input column of a view's transformation comes from."""
     sources = view.source_feature_view_projections.values()
-    return {f.name: features[source.name, f.name]() for source in sources for f in source.features}
+    return {f.name: (source.name, f.name) for source in sources for f in source.features}
 
 
 def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:

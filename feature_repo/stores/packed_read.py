@@ -79,6 +79,7 @@ class ViewRows:
     index: np.ndarray | None
     expired: np.ndarray | None
     _arrays: dict[str, pa.Array] = field(default_factory=dict, init=False)
+    _lists: dict[str, pa.Array] = field(default_factory=dict, init=False)
 
     @property
     def found(self) -> np.ndarray:
@@ -94,6 +95,15 @@ class ViewRows:
         if name not in self._arrays:
             self._arrays.update(self.rows.arrays_like(name, self.index))
         return self._arrays[name]
+
+    def lists(self, name: str) -> pa.Array:
+        """Return one feature as `array` does, lists that several rows share as a dictionary array, each list once."""
+        if self.index is None or not pa.types.is_list(self.rows.layout.by_name[name].type):
+            return self.array(name)
+        if name not in self._lists:
+            indices = pa.array(self.index.astype(np.int32))
+            self._lists[name] = pa.DictionaryArray.from_arrays(indices, self.rows.arrays_like(name)[name])
+        return self._lists[name]
 
     def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a number feature as stored, and the mask of its nulls (None: there are none)."""

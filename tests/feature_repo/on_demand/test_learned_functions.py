@@ -22,11 +22,11 @@ SOURCES = ("bm25", "next_item")
 
 def similarity_function(item: pa.DataType) -> PairFunction:
     columns = ["history_items", *(f"{source}_neighbours" for source in SOURCES), "item_id"]
-    return history_similarity.function(dict.fromkeys(columns, pa.list_(item)))
+    return history_similarity.FUNCTION.make(tuple(columns), pa.list_(item))
 
 
 def vector_function() -> PairFunction:
-    return vector_products.function(dict.fromkeys(["user_als_vector", "user_wide_vector", "user_wide_bias"], pa.null()))
+    return vector_products.FUNCTION.make(("user_als_vector", "user_wide_vector", "user_wide_bias"), pa.null())
 
 
 FUNCTIONS = {"similarity": similarity_function(pa.string()), "vectors": vector_function()}
