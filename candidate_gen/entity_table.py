@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
+from candidate_gen.extra_pairs import extra_pairs
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
 from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
@@ -125,15 +126,21 @@ def _write_cut(
     requested = requested_users(connection, workspace, cut, users)
     codes = stage.interactions.encode_users(requested)
     pair_schema, list_schema = _schemas(workspace, requested.type, stage.interactions.item_ids.type)
+    extra = _extra_pairs(workspace, cut)
     done = rows = 0
     with ExitStack() as files:
         pairs_file = files.enter_context(PartitionWriter(partition_path(workspace, CANDIDATES, cut), pair_schema))
         lists_file = files.enter_context(PartitionWriter(partition_path(workspace, USER_CANDIDATES, cut), list_schema))
         for pairs in stage.batches(codes):
             owners = requested.slice(done, pairs.users)
-            pairs_file.write(_pair_table(pairs, owners, stage, pair_schema))
+            table = _pair_table(pairs, owners, stage, pair_schema)
+            if extra:
+                batch = codes[done : done + pairs.users]
+                drawn = extra_pairs(pairs, batch, stage, extra, seed=workspace.config.candidates.seed)
+                table = _with_extra(table, pairs, drawn, owners, stage.interactions)
+            pairs_file.write(table)
             lists_file.write(_list_table(pairs, owners, stage.interactions, list_schema))
-            done, rows = done + pairs.users, rows + len(pairs.row)
+            done, rows = done + pairs.users, rows + table.num_rows
             progress("score", done, len(codes))
     write_learned_views(workspace, stage, requested)
     return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds, stage.skipped)
@@ -155,6 +162,28 @@ def _pair_table(pairs: Pairs, owners: pa.Array, stage: Stage, schema: pa.Schema)
         **{name: pa.array(values, from_pandas=True) for name, values in verdicts.items()},
     }
     return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+def _extra_pairs(workspace: Workspace, cut: datetime) -> int:
+    """How many pairs a user gets beside the union: some at a training cut, none where a list is judged or served."""
+    count = workspace.config.candidates.extra_pairs
+    return count if count and any(window.start == cut for window in workspace.periods.train) else 0
+
+
+def _with_extra(
+    table: pa.Table, pairs: Pairs, drawn: tuple[np.ndarray, np.ndarray], owners: pa.Array, interactions: Interactions
+) -> pa.Table:
+    """Add pairs that nobody proposed, in their places; no source has a verdict on them."""
+    row, item = drawn
+    columns = {
+        USER: owners.take(pa.array(row)),
+        ITEM: interactions.item_ids.take(pa.array(item)),
+        **_stamps(interactions.as_of, len(row)),
+    }
+    nothing = [columns.get(field.name, pa.nulls(len(row), field.type)) for field in table.schema]
+    together = pa.concat_tables([table, pa.table(nothing, schema=table.schema)])
+    order = np.lexsort((np.append(pairs.item, item), np.append(pairs.row, row)))
+    return together.take(pa.array(order))
 
 
 def _list_table(pairs: Pairs, owners: pa.Array, interactions: Interactions, schema: pa.Schema) -> pa.Table:

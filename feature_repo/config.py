@@ -85,8 +85,11 @@ class SourceConfig(Section):
 
 
 class CandidatesConfig(Section):
+    """Stage one: its sources, their seed, and how many items that none proposed each user gets at training cuts."""
+
     sources: dict[str, SourceConfig] = Field(min_length=1)
     seed: int = 0
+    extra_pairs: Annotated[int, Field(ge=0)] = 0
 
 
 class RankerConfig(Section):

@@ -89,9 +89,10 @@ SOURCES = {
 }
 
 
-def _config(sources: dict[str, object], **settings: object) -> Config:
+def _config(sources: dict[str, object], extra_pairs: int = 0, **settings: object) -> Config:
     split = {"train": [{"quantile": 0.4}], "validation": {"quantile": 0.6}, "test": {"quantile": 0.8}}
-    return Config.model_validate({"split": split, "candidates": {"sources": sources, "seed": 3}, **settings})
+    candidates = {"sources": sources, "seed": 3, "extra_pairs": extra_pairs}
+    return Config.model_validate({"split": split, "candidates": candidates, **settings})
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -291,3 +292,42 @@ def test_a_source_too_large_for_the_log_is_left_out_with_a_reason(make_workspace
     alone = make_workspace(tmp_path / "e", random_events(), sources={"ease": ease})
     with pytest.raises(ConfigError, match="Add a source"):
         write_candidates(alone, [CUT], "all")
+
+
+def test_training_cuts_hold_pairs_that_nobody_proposed(make_workspace, random_events, tmp_path):
+    events = random_events(users=30, items=40, events=900)
+    workspace = make_workspace(tmp_path / "d", events, extra_pairs=3)
+    plain = make_workspace(tmp_path / "e", events)
+    train, test = workspace.periods.train[0].start, workspace.periods.test.start
+    for one in (workspace, plain):
+        write_candidates(one, [train, test], "all")
+    assert content(workspace, test) == content(plain, test)
+    with_extra, union = read(workspace, train), read(plain, train)
+    assert with_extra.filter(with_extra["sources_count"].is_valid()).equals(union)
+    extra = with_extra.filter(with_extra["sources_count"].is_null())
+    known = ("user_id", "item_id", "event_timestamp", "created_timestamp", "cut")
+    assert {name for name in extra.column_names if extra[name].null_count < extra.num_rows} == set(known)
+    rows = [(row["user_id"], row["item_id"]) for row in with_extra.select(["user_id", "item_id"]).to_pylist()]
+    assert rows == sorted(set(rows))
+    counts = Counter(extra["user_id"].to_pylist())
+    assert set(counts.values()) == {3}
+    assert set(counts) == set(union["user_id"].to_pylist())
+    days = (train - START) / timedelta(days=1)
+    consumed = {(user, item) for user, item, day, kind in events if day < days and kind in ("buy", "skip")}
+    assert not consumed & set(rows)
+    few = pa.array(["u9", "u20"])
+    write_candidates(workspace, [train], few)
+    expected = with_extra.filter(pa.compute.is_in(with_extra["user_id"], few))
+    assert read(workspace, train).equals(expected.combine_chunks())
+
+
+def test_a_rank_outside_the_list_is_larger_than_any_rank(make_workspace, random_events, tmp_path):
+    workspace = make_workspace(tmp_path / "d", random_events())
+    write_candidates(workspace, [CUT], "all")
+    table = read(workspace, CUT).to_pylist()
+    for name in NAMES:
+        inside = [row[f"{name}_rank"] for row in table if row[f"{name}_proposed"]]
+        outside = {row[f"{name}_rank"] for row in table if not row[f"{name}_proposed"]}
+        assert outside == {NO_RANK}
+        assert max(inside) <= workspace.config.candidates.sources[name].depth < NO_RANK
+    assert int(np.float32(NO_RANK)) == NO_RANK

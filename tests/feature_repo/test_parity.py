@@ -72,7 +72,22 @@ def test_what_is_compared_is_mostly_there(pairs: pa.Table, offline: pa.Table, on
     assert there >= 0.5 * len(columns) * pairs.num_rows
     assert sum(pc.sum(online[name].is_valid()).as_py() for name in columns) == there
     nothing = offline.slice(pairs.num_rows - 1)
-    assert all(nothing[name][0].as_py() is None for name in columns)
+    flags = [name for name in columns if name == "in_union" or name.endswith("_scorable")]
+    assert {nothing[name][0].as_py() for name in flags} == {0.0}
+    assert all(nothing[name][0].as_py() is None for name in columns if name not in flags)
+
+
+def test_pairs_that_nobody_proposed_have_what_was_learned_and_flags(pairs: pa.Table, offline: pa.Table) -> None:
+    union = offline["in_union"].to_numpy() == 1.0
+    assert union.sum() >= 240
+    assert (~union).sum() >= 80
+    others = offline.filter(pa.array(~union))
+    assert others["als_score"].null_count == others["als_rank"].null_count == others.num_rows
+    assert set(others["als_scorable"].to_pylist()) == {0.0}
+    for name in ("als_dot", "als_cosine", "user_als_norm", "item_als_norm", "cosine_knn_similarity_sum"):
+        assert others[name].null_count < 0.5 * others.num_rows
+    scored = offline.filter(pa.array(union))
+    assert [flag == 1.0 for flag in scored["als_scorable"].to_pylist()] == scored["als_score"].is_valid().to_pylist()
 
 
 def test_columns_have_their_declared_types(offline: pa.Table) -> None:

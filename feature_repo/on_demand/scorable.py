@@ -1,0 +1,58 @@
+"""What stage one can say of a pair, as flags that are never null: 1 for yes, 0 for no.
+
+`in_union`: a source proposed the pair. `<source>_scorable`: the source has scored it; where it has not, its score,
+z-score and percentile are null. A pair that reaches the ranker by another way has 0 everywhere. The rank of a pair
+outside a source's list is a number larger than any rank; that of a pair outside the union is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.first_stage import CANDIDATES
+from feature_repo.on_demand.columns import Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.learned import LearnedFunction, sources_between
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+COUNT: Final = "sources_count"
+
+
+def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
+    proposed = columns[COUNT].fill_null(0).to_numpy(zero_copy_only=False) > 0
+    flags = {f"{source}_scorable": _valid(columns[f"{source}_score"]) for source in sources}
+    return {"in_union": proposed.astype(np.float32), **flags}
+
+
+def _valid(column: pa.Array) -> np.ndarray:
+    if not column.null_count:
+        return np.ones(len(column), np.float32)
+    return column.is_valid().to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
+    # Both columns, since a feature of another view may be called a score.
+    sources = [name for name in sources_between(columns, "", "_score") if f"{name}_proposed" in columns]
+    scores = {f"{source}_score": pa.float32() for source in sources}
+    proposed = {f"{source}_proposed": pa.bool_() for source in sources}
+    return PairFunction(
+        name="scorable",
+        inputs={CANDIDATES: {COUNT: pa.int32(), **scores, **proposed}},
+        outputs=("in_union", *(f"{source}_scorable" for source in sources)),
+        compute=partial(compute, sources=sources),
+    )
+
+
+FUNCTION: Final = LearnedFunction(_make)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION.of_views(views, [CANDIDATES]), views) if CANDIDATES in views else None
