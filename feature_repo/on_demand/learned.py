@@ -51,7 +51,8 @@ class LearnedFunction:
 
 def _type_in_pandas(values: pd.Series) -> pa.DataType:
     """Return the type of the first list that says something."""
-    filled = values[values.map(np.size) > 0]
+    filled = values.dropna()
+    filled = filled[filled.map(np.size) > 0]
     return pa.array(filled.iloc[:1]).type if len(filled) else pa.list_(pa.int64())
 
 

@@ -331,3 +331,20 @@ def test_a_rank_outside_the_list_is_larger_than_any_rank(make_workspace, random_
         assert outside == {NO_RANK}
         assert max(inside) <= workspace.config.candidates.sources[name].depth < NO_RANK
     assert int(np.float32(NO_RANK)) == NO_RANK
+
+
+def test_training_and_serving_take_one_path(make_workspace, random_events, tmp_path):
+    """The users of a training set get the rows that they would be served: depths, filters, lists, what was learned."""
+    workspace = make_workspace(tmp_path / "d", random_events(7, users=30, events=600))
+    cut = workspace.periods.train[0].start
+    views = (*VIEWS, "user_vectors", "user_history")
+    found = []
+    for users in ("active", "all"):
+        write_candidates(workspace, [cut], users)
+        found.append({view: read_partition(workspace, view, cut, None, command="") for view in views})
+    trained, served = found
+    users = pa.compute.unique(trained["candidates"]["user_id"])
+    assert 5 < len(users) < len(pa.compute.unique(served["candidates"]["user_id"]))
+    for view in views:
+        own = served[view].filter(pa.compute.is_in(served[view]["user_id"], users))
+        assert trained[view].equals(own.combine_chunks())
