@@ -35,6 +35,7 @@ def _as_utc(value: datetime) -> datetime:
 
 UtcTime = Annotated[AwareDatetime | NaiveDatetime, AfterValidator(_as_utc)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
+Objective = Literal["lambdarank", "rank_xendcg", "binary", "regression"]
 
 
 class Section(BaseModel):
@@ -95,14 +96,19 @@ class CandidatesConfig(Section):
 class RankerConfig(Section):
     """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number.
 
+    `blend` names further objectives, `boosters` how many seeds of each are fitted: the model is their sum. Early
+    stopping looks at the mean validation NDCG@10 of the last `smoothing` rounds.
     `labels: graded` ranks pairs by the weights of their event types. `users_per_cut` and `negatives_per_user` bound the
     training set by seeded sampling (null: all).
     """
 
-    objective: Literal["lambdarank", "rank_xendcg", "binary", "regression"] = "lambdarank"
+    objective: Objective = "lambdarank"
+    blend: list[Objective] = []
+    boosters: Annotated[int, Field(ge=1)] = 1
     params: dict[str, Any] = {}
     rounds: Annotated[int, Field(ge=1)] = 1000
     early_stopping: Annotated[int, Field(ge=1)] = 50
+    smoothing: Annotated[int, Field(ge=1)] = 20
     refit_with_validation: bool = True
     labels: Literal["binary", "graded"] = "binary"
     keep_users_without_positives: bool = False
@@ -110,6 +116,10 @@ class RankerConfig(Section):
     users_per_cut: Annotated[int, Field(ge=1)] | None = 50_000
     threads: Annotated[int, Field(ge=1)] | None = None
     seed: int = 0
+
+    @property
+    def objectives(self) -> list[Objective]:
+        return list(dict.fromkeys([self.objective, *self.blend]))
 
 
 class DriftConfig(Section):

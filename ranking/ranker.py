@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-from feature_repo.config import RankerConfig
+from feature_repo.config import Objective, RankerConfig
+from ranking.boosting import Data, OnRound, fit_booster
 from ranking.encoding import Encoding
+from ranking.merge import merge
 from ranking.metrics import K, ndcg
 from ranking.order import EMPTY, Groups, top_rows
 
 if TYPE_CHECKING:
     import lightgbm
-
-OnRound = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Judge:
     """The validation window under the truth protocol.
 
     `matrix`, `groups`: candidates at the cut, per user; `hit`: bool per row; `relevant`: per group, how many items the
-    user's truth holds, proposed or not; `users`: judged users, those without candidates included (they score zero).
+    user's truth holds, proposed or not; `users`: judged users, those without candidates included (they score zero);
+    `user_ids`: own id per group.
     """
 
     matrix: np.ndarray
@@ -41,6 +42,7 @@ class Judge:
     hit: np.ndarray
     relevant: np.ndarray
     users: int
+    user_ids: pa.Array | None = None
 
     def per_group(self, scores: np.ndarray) -> np.ndarray:
         """Return NDCG@10 of each group's list."""
@@ -52,12 +54,26 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One booster of a model: what it was fitted to, with which seed, its number of trees and its weight in the sum."""
+
+    objective: Objective
+    seed: int
+    rounds: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """A trained booster, its number of trees and the validation metric at that number (None without a judge)."""
+    """A trained booster, its number of trees and the validation metric at that number (None without a judge).
+
+    Of several members the booster is their weighted sum.
+    """
 
     booster: lightgbm.Booster
     rounds: int
     ndcg: float | None
+    members: tuple[Member, ...]
 
 
 def fit_ranker(
@@ -70,62 +86,49 @@ def fit_ranker(
     rounds: int | None = None,
     on_round: OnRound | None = None,
 ) -> Fitted:
-    """Fit the configured objective; with a judge, keep the trees up to the best validation NDCG@10.
+    """Fit the configured objectives and seeds; with a judge, each keeps its trees up to the best validation NDCG@10.
 
-    `gains` maps a label to its gain; `rounds` fixes the number of trees (default: the configuration's bound).
+    `gains` maps a label to its gain; `rounds` fixes the number of trees (default: the configuration's bound). A member
+    weighs 1 / standard deviation of its scores within a user's candidates, so that each has an equal say.
     """
-    import lightgbm
-
-    model = lightgbm.LGBMRanker(
-        objective=config.objective, n_estimators=rounds or config.rounds, **_parameters(config, gains)
-    )
-    callbacks: list[Callable[..., Any]] = [] if on_round is None else [_reporter(on_round)]
-    data: dict[str, Any] = {}
-    if judge is not None:
-        callbacks.append(lightgbm.early_stopping(config.early_stopping, first_metric_only=True, verbose=False))
-        data = {
-            "eval_X": judge.matrix,
-            "eval_y": judge.hit.astype(np.int32),
-            "eval_group": [judge.groups.sizes],
-            "eval_metric": lambda _, scores: (f"ndcg@{K}", judge.ndcg(scores), True),
-        }
-    model.fit(
-        examples.matrix,
-        _targets(config, gains, examples.labels),
-        group=examples.groups.sizes,
-        feature_name=encoding.names,
-        categorical_feature=encoding.categories,
-        callbacks=callbacks,
-        **data,
-    )
-    best = model.best_iteration_ or model.n_estimators
-    score = None if judge is None else judge.ndcg(model.booster_.predict(judge.matrix, num_iteration=best))
-    return Fitted(model.booster_, best, score)
+    data = Data(config, gains, encoding, examples, judge)
+    seen = judge or examples
+    boosters, members = [], []
+    wanted = [(objective, config.seed + n) for objective in config.objectives for n in range(config.boosters)]
+    for number, (objective, seed) in enumerate(wanted):
+        report = _part(on_round, number, len(wanted), rounds or config.rounds)
+        booster, best = fit_booster(data, objective, seed, rounds or config.rounds, report)
+        spread = within_groups(booster.predict(seen.matrix, num_iteration=best, raw_score=True), seen.groups)
+        boosters.append(booster)
+        members.append(Member(objective, seed, best, 1 / spread if spread else 1.0))
+    return _joined(boosters, members, judge)
 
 
-def _parameters(config: RankerConfig, gains: list[float]) -> dict[str, Any]:
-    fixed = {
-        "random_state": config.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "metric": "None",
-        "verbosity": -1,
-        "n_jobs": config.threads or -1,
-    }
-    if config.objective in ("lambdarank", "rank_xendcg"):
-        fixed["label_gain"] = gains
-    return {**config.params, **fixed}
+def refit_ranker(
+    config: RankerConfig, gains: list[float], encoding: Encoding, examples: Examples, chosen: Fitted
+) -> Fitted:
+    """Fit the chosen members again to other examples: trees, seeds and weights stay as they were chosen."""
+    data = Data(config, gains, encoding, examples)
+    boosters = [fit_booster(data, member.objective, member.seed, member.rounds)[0] for member in chosen.members]
+    return _joined(boosters, list(chosen.members), None)
 
 
-def _targets(config: RankerConfig, gains: list[float], labels: np.ndarray) -> np.ndarray:
-    """What the objective is fitted to: labels for ranking, 0 or 1 for binary, gains for regression."""
-    if config.objective == "binary":
-        return (labels > 0).astype(np.int32)
-    return np.asarray(gains)[labels] if config.objective == "regression" else labels
+def within_groups(scores: np.ndarray, groups: Groups) -> float:
+    """Return the standard deviation of scores around the mean of their group."""
+    number = groups.number()
+    means = np.bincount(number, weights=scores) / groups.sizes
+    return float(np.sqrt(np.mean((scores - means[number]) ** 2)))
 
 
-def _reporter(on_round: OnRound) -> Callable[..., None]:
-    def report(environment: Any) -> None:
-        on_round(environment.iteration + 1)
+def _joined(boosters: list[lightgbm.Booster], members: list[Member], judge: Judge | None) -> Fitted:
+    booster, rounds = boosters[0], members[0].rounds
+    if len(members) > 1:
+        booster = merge(boosters, [member.rounds for member in members], [member.weight for member in members])
+        rounds = booster.num_trees()
+    score = None if judge is None else judge.ndcg(booster.predict(judge.matrix, num_iteration=rounds))
+    return Fitted(booster, rounds, score, tuple(members))
 
-    return report
+
+def _part(on_round: OnRound | None, number: int, of: int, most: int) -> OnRound | None:
+    """Report the rounds of one of several members as rounds of the whole."""
+    return None if on_round is None else lambda done: on_round((number * most + done) // of)

@@ -19,7 +19,7 @@ from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.model_store import ModelManifest, ServiceColumns
 from ranking.order import Groups
-from ranking.ranker import Examples, Fitted, Judge, fit_ranker
+from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
 from ranking.training_set import Spine, read_features, read_spine, rows_to_learn, user_groups
 from ranking.truth import Truth, read_judged
@@ -70,7 +70,7 @@ def refit(workspace: Workspace, materials: Materials, chosen: Fitted) -> Fitted:
     """Fit once more with [Tv, T2) as one more training window, the number of trees as it was chosen."""
     examples = join_examples([materials.train, materials.validation])
     config = workspace.config.ranker
-    return fit_ranker(config, materials.gains, materials.encoding, examples, rounds=chosen.rounds)
+    return refit_ranker(config, materials.gains, materials.encoding, examples, chosen)
 
 
 def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Materials:
@@ -152,15 +152,15 @@ def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Material
     refitted = config.ranker.refit_with_validation
     cuts = periods.cuts[:-1] if refitted else periods.cuts[:-2]
     return ModelManifest(
-        name=config.ranker.objective,
+        name="-".join(config.ranker.objectives),
         service=config.service,
         service_columns=columns,
         encoding=materials.encoding,
-        objective=config.ranker.objective,
+        objective="+".join(config.ranker.objectives),
         params=config.ranker.params,
         gains=materials.gains,
         rounds=chosen.rounds,
-        seeds={"ranker": config.ranker.seed, "candidates": config.candidates.seed},
+        seeds={"ranker": config.ranker.seed, "boosters": config.ranker.boosters, "candidates": config.candidates.seed},
         cuts=[cut.isoformat() for cut in cuts],
         labels_end=(periods.test.start if refitted else periods.validation.start).isoformat(),
         training={

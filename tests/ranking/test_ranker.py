@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import lightgbm
 import numpy as np
 import pytest
+from lightgbm.callback import EarlyStopException
 
 from feature_repo.config import RankerConfig
+from ranking.boosting import _Stop
 from ranking.encoding import Column, Encoding
 from ranking.order import Groups
-from ranking.ranker import Examples, Judge, fit_ranker
+from ranking.ranker import Examples, Judge, fit_ranker, refit_ranker, within_groups
 
 USERS, PER_USER = 60, 20
 ENCODING = Encoding((Column("taste", "number"), Column("noise", "number"), Column("kind", "category", ("a", "b"))))
@@ -51,7 +56,7 @@ def test_same_seed_gives_the_same_bytes() -> None:
 
 
 def test_early_stopping_keeps_the_best_round_of_the_truth_protocol() -> None:
-    config = RankerConfig(rounds=60, early_stopping=5, threads=1)
+    config = RankerConfig(rounds=60, early_stopping=5, smoothing=1, threads=1)
     judge = judge_of(1)
     fitted = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge)
     by_round = [judge.ndcg(fitted.booster.predict(judge.matrix, num_iteration=n)) for n in range(1, fitted.rounds + 5)]
@@ -85,3 +90,52 @@ def test_users_without_candidates_count_as_zero() -> None:
     scores = judge.matrix[:, 0]
     halved = Judge(judge.matrix, judge.groups, judge.hit, judge.relevant, users=2 * USERS)
     assert halved.ndcg(scores) == pytest.approx(judge.ndcg(scores) / 2)
+
+
+def test_a_blend_is_the_weighted_sum_of_its_members_in_one_booster() -> None:
+    config = RankerConfig(objective="lambdarank", blend=["binary"], boosters=2, rounds=30, smoothing=5, threads=1)
+    judge = judge_of(1)
+    fitted = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge)
+    assert [(member.objective, member.seed) for member in fitted.members] == [
+        ("lambdarank", 0),
+        ("lambdarank", 1),
+        ("binary", 0),
+        ("binary", 1),
+    ]
+    assert fitted.rounds == fitted.booster.num_trees() == sum(member.rounds for member in fitted.members)
+    expected = np.zeros(len(judge.matrix))
+    for member in fitted.members:
+        alone = config.model_copy(update={"objective": member.objective, "blend": [], "boosters": 1})
+        alone = alone.model_copy(update={"seed": member.seed})
+        booster = fit_ranker(alone, [0.0, 1.0], ENCODING, examples_of(0), rounds=member.rounds).booster
+        scores = booster.predict(judge.matrix, raw_score=True)
+        assert within_groups(scores * member.weight, judge.groups) == pytest.approx(1.0)
+        expected += member.weight * scores
+    np.testing.assert_allclose(fitted.booster.predict(judge.matrix), expected, rtol=1e-9)
+
+
+def test_a_refit_keeps_members_weights_and_bytes() -> None:
+    config = RankerConfig(blend=["binary"], boosters=2, rounds=20, smoothing=5, threads=1)
+    chosen = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), judge=judge_of(1))
+    first, second = (refit_ranker(config, [0.0, 1.0], ENCODING, examples_of(2), chosen) for _ in range(2))
+    assert first.members == chosen.members
+    assert first.rounds == chosen.rounds
+    assert first.booster.model_to_string() == second.booster.model_to_string()
+    assert first.booster.model_to_string() != chosen.booster.model_to_string()
+
+
+def test_one_member_is_what_lightgbm_itself_fits() -> None:
+    examples = examples_of(0)
+    peer = lightgbm.LGBMRanker(objective="lambdarank", n_estimators=12, random_state=0, n_jobs=1, verbosity=-1)
+    peer.fit(examples.matrix, examples.labels, group=examples.groups.sizes, categorical_feature=ENCODING.categories)
+    fitted = fit_ranker(RankerConfig(threads=1), [0.0, 1.0], ENCODING, examples, rounds=12)
+    np.testing.assert_allclose(fitted.booster.predict(examples.matrix), peer.predict(examples.matrix), rtol=1e-6)
+
+
+def test_smoothing_does_not_stop_at_a_lucky_round() -> None:
+    stop = _Stop(patience=4, smoothing=3)
+    for value in [0.1, 0.1, 0.45, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.3, 0.2, 0.2]:
+        stop(SimpleNamespace(evaluation_result_list=[("valid", "ndcg@10", value, True)]))
+    assert stop.best == 9
+    with pytest.raises(EarlyStopException):
+        stop(SimpleNamespace(evaluation_result_list=[("valid", "ndcg@10", 0.2, True)]))
