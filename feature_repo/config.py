@@ -65,12 +65,15 @@ class Cut(Section):
 
 
 class SplitConfig(Section):
-    """Three periods: labels of `train` cuts end at `validation`, choices end at `test`."""
+    """Three periods: labels of `train` cuts end at `validation`, choices end at `test`.
+
+    `horizon_days` bounds how far labels reach beyond their cut: days, or `validation` for as long as that window is.
+    """
 
     train: list[Cut] = Field(min_length=1)
     validation: Cut
     test: Cut
-    horizon_days: Annotated[float, Field(gt=0)] | None = None
+    horizon_days: Annotated[float, Field(gt=0)] | Literal["validation"] | None = None
 
 
 class SourceConfig(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from feature_repo.columns import TARGET_WEIGHT, TIME
 from feature_repo.config import Config, Cut
@@ -50,8 +50,7 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
     validation = resolve_cut(connection, config.split.validation, now)
     test = resolve_cut(connection, config.split.test, now)
     _in_order("split.validation", validation, "split.test", test)
-    horizon = config.split.horizon_days
-    reach = None if horizon is None else timedelta(days=horizon)
+    reach = _reach(config.split.horizon_days, test - validation)
     train = sorted({resolve_cut(connection, cut, now) for cut in config.split.train})
     _in_order("split.train (last)", train[-1], "split.validation", validation)
     return Periods(
@@ -59,6 +58,12 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
         validation=_window(validation, test, reach),
         test=Window(test, now),
     )
+
+
+def _reach(horizon: float | Literal["validation"] | None, validation: timedelta) -> timedelta | None:
+    if horizon == "validation":
+        return validation
+    return None if horizon is None else timedelta(days=horizon)
 
 
 def _window(start: datetime, end: datetime, reach: timedelta | None) -> Window:

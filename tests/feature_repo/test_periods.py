@@ -54,6 +54,14 @@ def test_a_horizon_shortens_windows_but_never_crosses_a_period(log):
     assert periods.validation.end - START == 90 * DAY
 
 
+def test_a_horizon_can_be_the_length_of_the_validation_window(log):
+    split = {"train": [{"date": START + 40 * DAY}, {"date": START + 75 * DAY}], "horizon_days": "validation"}
+    dates = {"validation": {"date": START + 80 * DAY}, "test": {"date": START + 90 * DAY}}
+    periods = resolve_periods(log, _config(**split, **dates), NOW)
+    assert [window.end - START for window in periods.train] == [50 * DAY, 80 * DAY]
+    assert periods.validation.end - START == 90 * DAY
+
+
 def test_a_quantile_is_one_of_the_labels_times(log):
     log.execute("UPDATE events SET target_weight = 0 WHERE event_timestamp < TIMESTAMPTZ '2024-03-01 00:00:00+00'")
     times = [
