@@ -5,11 +5,25 @@ from __future__ import annotations
 from rich.table import Table
 
 from candidate_gen.report import DEPTH_NAMES, StageReport
+from candidate_gen.stability import DEPTHS, StabilityReport
 
 
 def report_tables(report: StageReport) -> list[Table]:
     """Return what each source is worth, the union by depth, users by history and the overlap matrix."""
     return [_sources(report), _unions(report), _history(report), _overlap(report)]
+
+
+def stability_table(report: StabilityReport) -> Table:
+    """Return how much of each source's first places survives a refit."""
+    kinds = {"another seed": "seed", "a week more": "week", "both": "both"}
+    table = _table(
+        f"share of the first k that a refit keeps, {report.users:,} users; a week: since {report.before:%Y-%m-%d}",
+        "source", *(f"{kind} @{depth}" for kind in kinds for depth in DEPTHS),
+    )  # fmt: skip
+    for name, survival in report.sources.items():
+        shares = (getattr(survival, kind)[str(depth)] for kind in kinds.values() for depth in DEPTHS)
+        table.add_row(name, *(f"{share:.0%}" for share in shares))
+    return table
 
 
 def _sources(report: StageReport) -> Table:

@@ -71,6 +71,9 @@ def candidates(
 @app.command("report")
 def report(
     cut: Annotated[str, typer.Option(help="A time, `validation` or `test`.")] = "validation",
+    stability: Annotated[
+        bool, typer.Option("--stability", help="Refit with another seed and with a week more, and compare.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON, too.")] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -81,15 +84,22 @@ def report(
     from rich.console import Console
 
     from candidate_gen.report import report_candidates
+    from candidate_gen.stability import report_stability
     from feature_repo.workspace import Workspace
-    from ranking.commands.candidate_tables import report_tables
+    from ranking.commands.candidate_tables import report_tables, stability_table
 
     workspace = Workspace.open(data_dir, config)
+    moment = _cuts(workspace, [cut])[-1]
     with _progress() as progress:
-        result = report_candidates(workspace, _cuts(workspace, [cut])[-1], progress=progress)
-    Console().print(*report_tables(result), *_notes(result.skipped), sep="\n")
+        result = report_candidates(workspace, moment, progress=progress)
+        refits = report_stability(workspace, moment, progress=progress) if stability else None
+    tables, values = report_tables(result), result.as_dict()
+    if refits is not None:
+        tables.append(stability_table(refits))
+        values["stability"] = refits.as_dict()
+    Console().print(*tables, *_notes(result.skipped), sep="\n")
     if json_file is not None:
-        json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _cuts(workspace: Workspace, names: list[str]) -> list[datetime]:

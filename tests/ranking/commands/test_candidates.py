@@ -68,3 +68,12 @@ def test_the_report_prints_tables_and_writes_json(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "as configured" in result.output
     assert set(json.loads((tmp_path / "report.json").read_text())["sources"]) == {"popular", "knn"}
+
+
+def test_the_report_compares_refits_when_asked(run, tmp_path):
+    result = run("report", "--cut", "test", "--stability", "--json", str(tmp_path / "report.json"))
+    assert result.exit_code == 0, result.output
+    assert "another seed" in result.output
+    refits = json.loads((tmp_path / "report.json").read_text())["stability"]
+    assert set(refits["sources"]) == {"popular", "knn"}
+    assert refits["sources"]["knn"]["seed"] == {"10": 1.0, "100": 1.0}
