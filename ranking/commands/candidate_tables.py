@@ -15,13 +15,13 @@ def report_tables(report: StageReport) -> list[Table]:
 
 def stability_table(report: StabilityReport) -> Table:
     """Return how much of each source's first places survives a refit."""
-    kinds = {"another seed": "seed", "a week more": "week", "both": "both"}
+    kinds = ("seed", "week", "both")
     table = _table(
-        f"share of the first k that a refit keeps, {report.users:,} users; a week: since {report.before:%Y-%m-%d}",
+        f"share of the first places that survives another seed, a week more, both ({report.users:,} users)",
         "source", *(f"{kind} @{depth}" for kind in kinds for depth in DEPTHS),
     )  # fmt: skip
     for name, survival in report.sources.items():
-        shares = (getattr(survival, kind)[str(depth)] for kind in kinds.values() for depth in DEPTHS)
+        shares = (getattr(survival, kind)[str(depth)] for kind in kinds for depth in DEPTHS)
         table.add_row(name, *(f"{share:.0%}" for share in shares))
     return table
 
