@@ -163,6 +163,9 @@ def _source_rows(case: str, source: SourceReport) -> list[Row]:
         Row(case, "ndcg@10", "", source.ndcg_10, better="higher"),
         Row(case, "recall@100", "", source.recall["100"], better="higher"),
         Row(case, "time", "s", source.fit_seconds + source.score_seconds),
+        Row(case, "time to fit", "s", source.fit_seconds),
+        Row(case, "time to propose and score", "s", source.score_seconds),
+        Row(case, "memory kept", "MB", source.megabytes),
     ]
 
 
