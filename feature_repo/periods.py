@@ -51,13 +51,25 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
     test = resolve_cut(connection, config.split.test, now)
     _in_order("split.validation", validation, "split.test", test)
     reach = _reach(config.split.horizon_days, test - validation)
-    train = sorted({resolve_cut(connection, cut, now) for cut in config.split.train})
+    train = _train_cuts(connection, config, now, validation)
     _in_order("split.train (last)", train[-1], "split.validation", validation)
     return Periods(
         train=tuple(_window(start, validation, reach) for start in train),
         validation=_window(validation, test, reach),
         test=Window(test, now),
     )
+
+
+def _train_cuts(
+    connection: duckdb.DuckDBPyConnection, config: Config, now: datetime, validation: datetime
+) -> list[datetime]:
+    """Return the training cuts in order; on a coarse clock quantiles can fall on one time, which then counts once."""
+    cuts = [(cut, resolve_cut(connection, cut, now)) for cut in config.split.train]
+    latest = config.split.validation.quantile or 0.0
+    # A cut that was meant to lie before the validation window, and fell on it, is left out; any other is an error.
+    fallen = {at for cut, at in cuts if at == validation and (cut.quantile or 1.0) < latest}
+    cuts_apart = {at for _, at in cuts} - fallen
+    return sorted(cuts_apart or fallen)
 
 
 def _reach(horizon: float | Literal["validation"] | None, validation: timedelta) -> timedelta | None:

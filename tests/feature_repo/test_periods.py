@@ -62,6 +62,14 @@ def test_a_horizon_can_be_the_length_of_the_validation_window(log):
     assert periods.validation.end - START == 90 * DAY
 
 
+def test_quantiles_that_a_coarse_clock_throws_together_count_once(log):
+    train = [{"quantile": 0.5}, {"quantile": 0.501}, {"quantile": 0.799}]
+    periods = resolve_periods(log, _config(train=train, validation={"quantile": 0.8}), NOW)
+    assert len(periods.train) == 1
+    with pytest.raises(DataError, match="a cut before split.validation"):
+        resolve_periods(log, _config(train=[{"quantile": 0.799}], validation={"quantile": 0.8}), NOW)
+
+
 def test_a_quantile_is_one_of_the_labels_times(log):
     log.execute("UPDATE events SET target_weight = 0 WHERE event_timestamp < TIMESTAMPTZ '2024-03-01 00:00:00+00'")
     times = [
