@@ -20,6 +20,7 @@ TIMES: Final = pa.timestamp("us", tz="UTC")
 NAMES: Final = pa.list_(pa.string())
 COUNTS: Final = pa.list_(pa.int32())
 SHARES: Final = pa.list_(pa.float32())
+_WHOLE_SECONDS: Final = pc.RoundTemporalOptions(unit="second")
 
 Columns = Mapping[str, pa.Array]
 Compute = Callable[[Columns], dict[str, np.ndarray]]
@@ -47,7 +48,8 @@ class PairFunction:
 
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
-        columns = {name: self._column(table[name], dtype) for name, dtype in self.types.items()}
+        arrays = _arrays(table)
+        columns = {name: self._column(arrays[name], dtype) for name, dtype in self.types.items()}
         result = self._run(columns)
         # One array, cut into columns, costs little more than one column.
         whole = pa.array(np.concatenate([values for _, values in result]), pa.float32(), from_pandas=True)
@@ -61,8 +63,7 @@ class PairFunction:
         columns = {name: _cast(_from_pandas(frame[name], dtype), dtype) for name, dtype in self.types.items()}
         return pd.DataFrame(dict(self._run(columns)), index=frame.index)
 
-    def _column(self, column: pa.ChunkedArray, dtype: pa.DataType) -> pa.Array:
-        values = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    def _column(self, values: pa.Array, dtype: pa.DataType) -> pa.Array:
         if not pa.types.is_dictionary(values.type):
             return _cast(values, dtype)
         if self.numbered_lists:
@@ -72,6 +73,15 @@ class PairFunction:
     def _run(self, columns: Columns) -> list[tuple[str, np.ndarray]]:
         result = self.compute(columns)
         return [(name, np.asarray(result[name], np.float32)) for name in self.outputs]
+
+
+def _arrays(table: pa.Table) -> dict[str, pa.Array]:
+    """Return a table's columns, each in one piece."""
+    batches = table.to_batches()
+    if len(batches) == 1:
+        return dict(zip(table.column_names, batches[0].columns, strict=True))
+    columns = zip(table.column_names, table.columns, strict=True)
+    return {name: column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for name, column in columns}
 
 
 def _from_pandas(values: pd.Series, dtype: pa.DataType) -> pa.Array:
@@ -97,7 +107,8 @@ def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
         return values.cast(dtype)
     if pa.types.is_timestamp(values.type) and values.type.tz is None:
         values = values.cast(pa.timestamp(values.type.unit, tz="UTC"))
-    return pc.floor_temporal(values.cast(dtype, safe=False), unit="second")
+    values = values if values.type == dtype else values.cast(dtype, safe=False)
+    return pc.call_function("floor_temporal", [values], _WHOLE_SECONDS)
 
 
 def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:

@@ -67,7 +67,7 @@ class NumberedLists:
         """Return the values of another list column of the same view: element by element those beside the values."""
         if pa.types.is_dictionary(column.type):
             column = column.dictionary if self.kept is None else column.dictionary.take(pa.array(self.kept))
-        return RowLists.of(column).values
+        return column.flatten()
 
     @property
     def longest(self) -> int:

@@ -26,7 +26,7 @@ COUNT: Final = "sources_count"
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     proposed = columns[COUNT].fill_null(0).to_numpy(zero_copy_only=False) > 0
-    flags = {f"{source}_scorable": _valid(columns[f"{source}_score"]) for source in sources}
+    flags = {f"{source}_scorable": _valid(columns[f"{source}_zscore"]) for source in sources}
     return {"in_union": proposed.astype(np.float32), **flags}
 
 
@@ -37,13 +37,11 @@ def _valid(column: pa.Array) -> np.ndarray:
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
-    # Both columns, since a feature of another view may be called a score.
-    sources = [name for name in sources_between(columns, "", "_score") if f"{name}_proposed" in columns]
-    scores = {f"{source}_score": pa.float32() for source in sources}
-    proposed = {f"{source}_proposed": pa.bool_() for source in sources}
+    # A source has a z-score where it has a score, and no other view's feature is called so.
+    sources = sources_between(columns, "", "_zscore")
     return PairFunction(
         name="scorable",
-        inputs={CANDIDATES: {COUNT: pa.int32(), **scores, **proposed}},
+        inputs={CANDIDATES: {COUNT: pa.int32(), **{f"{source}_zscore": pa.float32() for source in sources}}},
         outputs=("in_union", *(f"{source}_scorable" for source in sources)),
         compute=partial(compute, sources=sources),
     )

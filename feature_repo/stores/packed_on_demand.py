@@ -29,21 +29,23 @@ def transform(view: OnDemandFeatureView, inputs: pa.Table, plan: Plan) -> dict[s
     wanted = plan.on_demand_outputs(view)
     if not wanted:
         return {}
+    full = plan.full_feature_names
     if ARROW_TAG in view.tags:
         result = _arrow_function(view.tags[ARROW_TAG])(inputs)
-        full = plan.full_feature_names
-        result = result.rename_columns([output_name(view, name, full) for name in result.column_names])
+        names = [output_name(view, name, full) for name in result.column_names] if full else result.column_names
     else:
-        result = view.transform_arrow(inputs, plan.full_feature_names)
+        result = view.transform_arrow(inputs, full)
+        names = result.column_names
+    found = dict(zip(names, result.columns, strict=True))
     for name in wanted:
-        if name not in result.column_names:
+        if name not in found:
             raise ContractError(
                 f"on-demand view {view.name}",
                 expected=f"a column {name!r} from its transformation",
-                got=f"columns {', '.join(result.column_names)}",
-                fix=f"Return every feature of its schema.{did_you_mean(name, result.column_names)}",
+                got=f"columns {', '.join(names)}",
+                fix=f"Return every feature of its schema.{did_you_mean(name, names)}",
             )
-    return {name: _one(result[name]) for name in wanted}
+    return {name: _one(found[name]) for name in wanted}
 
 
 def inputs_of(view: OnDemandFeatureView) -> dict[str, tuple[str, str]]:

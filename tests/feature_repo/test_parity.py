@@ -87,7 +87,7 @@ def test_pairs_that_nobody_proposed_have_what_was_learned_and_flags(pairs: pa.Ta
     for name in ("als_dot", "als_cosine", "user_als_norm", "item_als_norm", "cosine_knn_similarity_sum"):
         assert others[name].null_count < 0.5 * others.num_rows
     scored = offline.filter(pa.array(union))
-    assert [flag == 1.0 for flag in scored["als_scorable"].to_pylist()] == scored["als_score"].is_valid().to_pylist()
+    assert [flag == 1.0 for flag in scored["als_scorable"].to_pylist()] == scored["als_zscore"].is_valid().to_pylist()
 
 
 def test_columns_have_their_declared_types(offline: pa.Table) -> None:

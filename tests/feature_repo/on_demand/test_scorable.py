@@ -8,10 +8,8 @@ from feature_repo.on_demand import scorable
 
 COLUMNS = {
     "sources_count": pa.array([2, 0, None], pa.int32()),
-    "als_score": pa.array([0.5, None, None], pa.float32()),
-    "als_proposed": pa.array([True, False, None]),
-    "popular_score": pa.array([None, 3.0, None], pa.float32()),
-    "popular_proposed": pa.array([False, False, None]),
+    "als_zscore": pa.array([0.5, None, None], pa.float32()),
+    "popular_zscore": pa.array([None, 3.0, None], pa.float32()),
     "review_score": pa.array([1.0, 2.0, 3.0]),  # not stage one's
     "request_time": pa.nulls(3, pa.timestamp("us", tz="UTC")),
 }
