@@ -147,7 +147,7 @@ class _Neighbours:
         lengths = np.concatenate([lists.lists.lengths for lists in numbered])
         # Most neighbours are in nobody's history: one request has a single one.
         codes = codes_in(pa.concat_arrays([lists.lists.values for lists in numbered]), items)
-        found = np.flatnonzero(codes)
+        found = np.flatnonzero(codes > 0)
         before = np.searchsorted(found, np.concatenate([[0], np.cumsum(lengths)]))
         left = np.diff(before)
         width = int(left.max(initial=0))
@@ -163,7 +163,7 @@ def _pool(history: _History, listed: _Neighbours, rows: np.ndarray, places: _Pla
     count, width = len(lists), listed.code.shape[1]
     base = np.tile(places.base, len(listed.row))
     place = places.table.take(np.add(listed.code[lists], base[:, None], dtype=np.intp)).ravel()
-    hits = np.flatnonzero(place)
+    hits = np.flatnonzero(place > 0)
     row, column = np.divmod(hits, max(width, 1))
     place = place[hits].astype(np.int64) - 1
     weight = listed.weight[lists[row], column].astype(np.float64)
