@@ -48,10 +48,12 @@ _LONGEST: Final = np.iinfo(np.uint16).max
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     rows = len(columns[HISTORY_ITEMS])
-    step = max(rows, 1) if pa.types.is_dictionary(columns[HISTORY_ITEMS].type) else BLOCK_ROWS
+    if rows <= BLOCK_ROWS or pa.types.is_dictionary(columns[HISTORY_ITEMS].type):
+        return _compute(columns, sources)
+    # Lists that come once per row are encoded once per row, too: not those of all rows at a time.
     parts = [
-        _compute({name: column.slice(start, step) for name, column in columns.items()}, sources)
-        for start in range(0, max(rows, 1), step)
+        _compute({name: column.slice(start, BLOCK_ROWS) for name, column in columns.items()}, sources)
+        for start in range(0, rows, BLOCK_ROWS)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
