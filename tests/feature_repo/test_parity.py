@@ -66,6 +66,17 @@ def test_feasts_own_call_agrees(world: Workspace, pairs: pa.Table, offline: pa.T
     assert [name for name in offline.column_names[3:] if answer[name] != offline[name].to_pylist()] == []
 
 
+def test_feasts_own_offline_call_agrees(world: Workspace, pairs: pa.Table, offline: pa.Table) -> None:
+    """Feast hands lists over row by row and through pandas; the training set takes them by number."""
+    moment = pa.array([world.now] * pairs.num_rows, TIMES)
+    frame = pairs.append_column("event_timestamp", moment).append_column("request_time", moment)
+    opened = store.open_store(world)
+    with store.quiet():
+        answer = opened.get_historical_features(frame, opened.get_feature_service(RANKER)).to_arrow()
+    names = offline.column_names[3:]
+    assert [name for name in names if answer[name].to_pylist() != offline[name].to_pylist()] == []
+
+
 def test_what_is_compared_is_mostly_there(pairs: pa.Table, offline: pa.Table, online: pa.Table) -> None:
     columns = online.column_names[2:]
     there = sum(pc.sum(offline[name].is_valid()).as_py() for name in columns)
