@@ -6,6 +6,7 @@ import typer
 
 from ranking.commands.apply import apply
 from ranking.commands.candidates import app as candidates
+from ranking.commands.compare import compare
 from ranking.commands.demo import demo
 from ranking.commands.drift import drift
 from ranking.commands.evaluate import evaluate
@@ -39,6 +40,7 @@ app.add_typer(candidates, name="candidates")
 app.command("materialize")(materialize)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("importance")(importance)
 app.command("refresh")(refresh)
 app.command("recommend")(recommend)

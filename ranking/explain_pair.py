@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.columns import ITEM, USER
-from feature_repo.errors import DataError
 from ranking import model_store
 from ranking.explain import contributions
-from ranking.recommend import parse_user, recommend
+from ranking.recommend import recommend
 from ranking.service import service_columns
 
 if TYPE_CHECKING:
@@ -44,14 +43,17 @@ class Explanation:
 def explain_pair(workspace: Workspace, user: str, item: str | None = None) -> Explanation:
     """Explain the current model's score of a user and an item (default: what it recommends first), ids as text.
 
-    Raises DataError for an id of the wrong type, MissingError without a model, ContractError for a changed service.
+    Raises DataError for an id of the wrong type, MissingError without a model or for an unknown item, ContractError for
+    a changed service.
     """
     from feature_repo.store import online_features
+    from ranking.serving.catalogue import Catalogue
 
     manifest = model_store.read_manifest(workspace)
     model = model_store.load(workspace, service_columns(workspace, manifest.service))
-    user_id = parse_user(workspace, user)
-    item_id = recommend(workspace, user, 1).items[0].item if item is None else _parse_item(workspace, item)
+    catalogue = Catalogue.read(workspace)
+    user_id = catalogue.user(user)
+    item_id = recommend(workspace, user, 1).items[0].item if item is None else catalogue.item(item)
     pair = pa.table({USER: pa.array([user_id]), ITEM: pa.array([item_id])})
     features = online_features(workspace, pair, manifest.service)
     explained = contributions(model, features)
@@ -71,17 +73,6 @@ def explain_pair(workspace: Workspace, user: str, item: str | None = None) -> Ex
             for name in [explained.names[place]]
         ],
     )
-
-
-def _parse_item(workspace: Workspace, item: str) -> int | str:
-    if workspace.lake.manifest().item_id_type == "string":
-        return item
-    try:
-        return int(item)
-    except ValueError:
-        raise DataError(
-            "the item", expected="a whole number, as in the data", got=repr(item), fix="Give the item's own id."
-        ) from None
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,8 @@
 """Models on disk: `<data dir>/models/NAME/` with model.txt (LightGBM) and manifest.json; `models/current` names one.
 
 A model's name ends in a digest of its content, so a directory never changes once it is there and the same training
-gives the same name. `reference.json` beside it describes the training set. `current` is replaced atomically, and
-`models/history` lists what was current before, oldest first.
+gives the same name. Beside it `reference.json` describes the training set and `validation.parquet` holds the metrics of
+every validation user. `current` is replaced atomically, and `models/history` lists what was current before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from feature_repo.errors import ContractError, MissingError, did_you_mean
 from ranking.drift import Reference
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CURRENT: Final = "current"
 HISTORY: Final = "history"
 REFERENCE: Final = "reference.json"
+VALIDATION: Final = "validation.parquet"
 PACKAGES: Final = ("feast", "lightgbm", "implicit", "scikit-learn", "numpy", "pyarrow", "duckdb")
 ServiceColumns = tuple[tuple[str, str], ...]
 """(name, Feast dtype) of every feature that a service yields, in its order."""
@@ -108,10 +110,12 @@ def save(
     booster: lightgbm.Booster,
     rounds: int,
     reference: Reference | None = None,
+    validation: pa.Table | None = None,
 ) -> ModelManifest:
     """Write a model under a name of its own and make it the current one; return the manifest with that name.
 
-    `reference` describes the training set, for `rankhouse drift`.
+    `reference` describes the training set, for `rankhouse drift`; `validation` holds the metrics of every user of the
+    validation window before the refit, for `rankhouse compare`.
     """
     text = booster.model_to_string(num_iteration=rounds)
     digest = sha256((text + manifest.to_json()).encode()).hexdigest()[:10]
@@ -125,6 +129,8 @@ def save(
             (temporary / "manifest.json").write_text(named.to_json(), encoding="utf-8")
             if reference is not None:
                 (temporary / REFERENCE).write_text(reference.to_json(), encoding="utf-8")
+            if validation is not None:
+                pq.write_table(validation, temporary / VALIDATION)
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -197,6 +203,16 @@ def read_reference(workspace: Workspace, name: str) -> Reference:
             path, expected="the distributions of the training set", got="no file", fix="Run `rankhouse train` again."
         )
     return Reference.from_json(path.read_text(encoding="utf-8"))
+
+
+def read_validation(workspace: Workspace, name: str) -> pa.Table:
+    """Read how a model did on each user of its validation window; raise MissingError for one saved without it."""
+    path = _directory(workspace, name) / VALIDATION
+    if not path.exists():
+        raise MissingError(
+            path, expected="the metrics of the validation users", got="no file", fix="Run `rankhouse train` again."
+        )
+    return pq.read_table(path)
 
 
 def load(workspace: Workspace, service_columns: ServiceColumns, name: str | None = None) -> RankingModel:

@@ -23,6 +23,7 @@ from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
 from ranking.training_set import Spine, read_features, read_spine, rows_to_learn, user_groups
 from ranking.truth import Truth, read_judged
+from ranking.validation_scores import validation_scores
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
@@ -33,6 +34,7 @@ class Materials:
     """What training reads: encoded examples of the training cuts, and the validation cut in both of its roles.
 
     `judge` holds every candidate of the judged users at Tv; `validation` the same rows' examples as one more cut.
+    `users`, `cuts`: the user (own id) and the cut (place among the training cuts) of every group of `train`.
     """
 
     encoding: Encoding
@@ -41,6 +43,8 @@ class Materials:
     validation: Examples
     judge: Judge
     lost: int
+    users: pa.Array
+    cuts: np.ndarray
 
 
 def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest:
@@ -62,8 +66,10 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
     progress("trees", config.rounds, config.rounds)
     final = refit(workspace, materials, chosen) if config.refit_with_validation else chosen
     described = reference(materials.train.matrix, materials.encoding.names)
+    scores = chosen.booster.predict(materials.judge.matrix, num_iteration=chosen.rounds)
+    judged = validation_scores(workspace, materials.judge, scores)
     manifest = _manifest(workspace, columns, materials, chosen)
-    return model_store.save(workspace, manifest, final.booster, final.rounds, described)
+    return model_store.save(workspace, manifest, final.booster, final.rounds, described, judged)
 
 
 def refit(workspace: Workspace, materials: Materials, chosen: Fitted) -> Fitted:
@@ -116,6 +122,8 @@ def _encode(
         validation=Examples(matrices[-1][learned], kept.labels, kept.groups),
         judge=make_judge(matrices[-1], validation.rows, truth),
         lost=sum(spine.lost for spine in spines),
+        users=pa.chunked_array([group_users(spine.rows) for spine in spines]).combine_chunks(),
+        cuts=np.repeat(np.arange(len(spines)), [len(spine.groups.sizes) for spine in spines]),
     )
 
 
@@ -124,17 +132,22 @@ def of_users(rows: pa.Table, users: pa.Array) -> pa.Table:
     return rows.filter(pc.is_in(rows[USER], value_set=users.cast(rows[USER].type)))
 
 
+def group_users(rows: pa.Table) -> pa.Array:
+    """Return the user (own id) of every group in rows of one cut, sorted by user."""
+    return rows[USER].combine_chunks().take(pa.array(user_groups(rows).starts))
+
+
 def make_judge(matrix: np.ndarray, rows: pa.Table, truth: Truth) -> Judge:
     """Return the judge of a window from the candidates of its users, sorted by user, then item."""
     groups = user_groups(rows)
-    users = rows[USER].combine_chunks()
-    firsts = users.take(pa.array(groups.starts))
+    firsts = group_users(rows)
     return Judge(
         matrix=matrix,
         groups=groups,
-        hit=truth.is_relevant(users, rows[ITEM].combine_chunks()),
+        hit=truth.is_relevant(*(rows[name].combine_chunks() for name in (USER, ITEM))),
         relevant=truth.relevant[truth.position(firsts)],
         users=len(truth.users),
+        user_ids=firsts,
     )
 
 
