@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ranking.commands.ablate import ablate
 from ranking.commands.apply import apply
 from ranking.commands.candidates import app as candidates
 from ranking.commands.compare import compare
@@ -18,6 +19,7 @@ from ranking.commands.models import models
 from ranking.commands.recommend import recommend
 from ranking.commands.refresh import refresh
 from ranking.commands.train import train
+from ranking.commands.validate import validate
 
 app = typer.Typer(
     name="rankhouse",
@@ -39,8 +41,10 @@ app.command("apply")(apply)
 app.add_typer(candidates, name="candidates")
 app.command("materialize")(materialize)
 app.command("train")(train)
+app.command("validate")(validate)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
+app.command("ablate")(ablate)
 app.command("importance")(importance)
 app.command("refresh")(refresh)
 app.command("recommend")(recommend)
