@@ -167,7 +167,7 @@ class ServingConfig(Section):
 
     neighbours: Annotated[int, Field(ge=0)] = 50
     latest_events: Annotated[int, Field(ge=1)] = 5
-    rules: list[RuleConfig] = []
+    rules: list[RuleConfig] = [RuleConfig(rule="seen")]
     order: OrderConfig = OrderConfig()
     max_k: Annotated[int, Field(ge=1)] = 200
     max_candidates: Annotated[int, Field(ge=1)] = 2000

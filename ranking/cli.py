@@ -18,6 +18,7 @@ from ranking.commands.materialize import materialize
 from ranking.commands.models import models
 from ranking.commands.recommend import recommend
 from ranking.commands.refresh import refresh
+from ranking.commands.serve import serve
 from ranking.commands.train import train
 from ranking.commands.validate import validate
 
@@ -48,6 +49,7 @@ app.command("ablate")(ablate)
 app.command("importance")(importance)
 app.command("refresh")(refresh)
 app.command("recommend")(recommend)
+app.command("serve")(serve)
 app.command("explain")(explain)
 app.command("drift")(drift)
 app.add_typer(models, name="models")

@@ -40,7 +40,7 @@ class BulkReader:
     """Reads features of one FeatureStore in bulk; safe to share between threads, to be made again after a fork."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+        self.store = store
         self._online = store._get_provider().online_store
         self._planner = Planner()
         self._services: dict[str, tuple[datetime | None, FeatureService]] = {}
@@ -102,7 +102,7 @@ class BulkReader:
         request_data: Mapping[str, Any] | None,
         full_feature_names: bool,
     ) -> tuple[Plan, RequestColumns]:
-        store = self._store
+        store = self.store
         if isinstance(features, str):
             features = self._service(features)
         plan = self._planner.plan(store.config, store.registry, features, full_feature_names)
@@ -124,16 +124,16 @@ class BulkReader:
 
     def _service(self, name: str) -> FeatureService:
         """Return a registered service, read again only when Feast has read its registry again."""
-        registry = self._store.registry
+        registry = self.store.registry
         since = getattr(registry, "cached_registry_proto_created", None)
         held = self._services.get(name)
         if held is None or held[0] != since or not registry.is_cache_valid():
-            service = registry.get_feature_service(name, self._store.project, allow_cache=True)
+            service = registry.get_feature_service(name, self.store.project, allow_cache=True)
             held = self._services[name] = (getattr(registry, "cached_registry_proto_created", None), service)
         return held[1]
 
     def _read(self, plan: Plan, request: RequestColumns) -> Answer:
-        config = self._store.config
+        config = self.store.config
         if isinstance(self._online, PackedSqliteOnlineStore):
             return self._online.answer(config, plan, request)
         answer = redis_answer if is_redis(self._online) else feast_answer

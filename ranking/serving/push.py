@@ -1,0 +1,145 @@
+"""What an event changes online at once: the rows of its user, computed by the SQL of the views over the user's log.
+
+Every view that is keyed by the user (alone or with the item) and computed from events gets the row that a snapshot just
+after the event has, and `user_history` the item in front. Views of items follow with the next build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.building.snapshots import to_us
+from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.columns import CONSUMING, CREATED, TARGET_WEIGHT, TIME, USER
+from feature_repo.data_set import DataSet
+from feature_repo.discovery import discover, sql_path
+from feature_repo.first_stage import HISTORY_ITEMS, HISTORY_TIMES, HISTORY_WEIGHTS, USER_HISTORY, cut_column
+from ranking.serving.features import FeatureReader
+from ranking.serving.journal import Event, event_table
+
+if TYPE_CHECKING:
+    import duckdb
+    from feast import FeatureView
+
+    from feature_repo.config import Roles
+    from feature_repo.workspace import Workspace
+
+HISTORY: Final = 50
+_TIMES: Final = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """Writes the rows of users to the online store; `views` are those that it computes."""
+
+    workspace: Workspace
+    reader: FeatureReader
+    data: DataSet
+    views: Sequence[tuple[FeatureView, ViewTransform]]
+    roles: Roles
+
+    @classmethod
+    def open(cls, workspace: Workspace, reader: FeatureReader) -> Pusher:
+        data = DataSet.of(workspace)
+        views = []
+        for view in discover(data).computed.values():
+            transform = ViewTransform.of(view, sql_path(view.name))
+            if USER in transform.keys and transform.sql.on_calendar:
+                views.append((view, transform))
+        return cls(workspace, reader, data, views, workspace.lake.roles(workspace.config))
+
+    def push(self, posted: Sequence[Event], pending: Sequence[Event], stamp: datetime) -> None:
+        """Write the rows of the users of `posted` as of `stamp`; `pending`: what the lake does not have yet."""
+        users = {event.user for event in posted}
+        own = [event for event in pending if event.user in users]
+        store = self.reader.reader.store
+        online = store._get_provider().online_store
+        with self.workspace.connect() as connection:
+            self._register_log(connection, users, own)
+            for view, transform in self.views:
+                rows = self._rows(connection, transform, stamp)
+                if rows.num_rows:
+                    online.write_table(store.config, view, rows)
+        history = self._histories(posted, stamp)
+        if history is not None:
+            online.write_table(store.config, store.get_feature_view(USER_HISTORY, allow_registry_cache=True), history)
+
+    def _register_log(self, connection: duckdb.DuckDBPyConnection, users: set, own: Sequence[Event]) -> None:
+        """Let `events` be the log of these users alone, with what the lake does not have yet."""
+        manifest = self.workspace.lake.manifest()
+        fresh = event_table(own, manifest)
+        weights = [self.roles.targets.get(event.event_type, 0.0) for event in own]
+        seen = [event.event_type in self.roles.consuming for event in own]
+        fresh = fresh.append_column(TARGET_WEIGHT, pa.array(weights, pa.float64()))
+        fresh = fresh.append_column(CONSUMING, pa.array(seen, pa.bool_()))
+        kind = pa.int64() if manifest.user_id_type == "int64" else pa.string()
+        connection.register("posted", fresh)
+        connection.register("pushed_users", pa.table({USER: pa.array(sorted(users), kind)}))
+        connection.execute("ALTER VIEW events RENAME TO whole_log")
+        connection.execute(
+            f"CREATE TABLE events AS SELECT * FROM whole_log WHERE {USER} IN (FROM pushed_users) "
+            "UNION ALL BY NAME SELECT * FROM posted"
+        )
+
+    def _rows(self, connection: duckdb.DuckDBPyConnection, transform: ViewTransform, stamp: datetime) -> pa.Table:
+        with connection.cursor() as own:
+            own.execute("SET TimeZone = 'UTC'")
+            transform.compute(own, self.data, np.array([to_us(stamp)]))
+            return own.sql(f"SELECT *, {TIME} AS {CREATED} FROM {RESULT}").to_arrow_table()
+
+    def _histories(self, posted: Sequence[Event], stamp: datetime) -> pa.Table | None:
+        """Return the users' histories with their newly liked items in front; None where the store keeps none."""
+        if USER_HISTORY not in self.reader.views:
+            return None
+        liked: dict[int | str, list[Event]] = {}
+        for event in sorted(posted, key=lambda one: one.time, reverse=True):
+            if self.roles.targets.get(event.event_type, 0.0) > 0:
+                liked.setdefault(event.user, []).append(event)
+        if not liked:
+            return None
+        manifest = self.workspace.lake.manifest()
+        cut = cut_column(USER_HISTORY)
+        kinds = {"int64": pa.int64(), "string": pa.string()}
+        users = pa.array(list(liked), kinds[manifest.user_id_type])
+        columns = (HISTORY_ITEMS, HISTORY_TIMES, HISTORY_WEIGHTS, cut)
+        old = self.reader.read(columns, {USER: users}, stamp)
+        lists = [old.array(name).to_pylist() for name in columns[:3]]
+        merged = [
+            self._merged(events, list(zip(*(part or () for part in parts), strict=True)))
+            for events, *parts in zip(liked.values(), *lists, strict=True)
+        ]
+        item = pa.list_(kinds[manifest.item_id_type])
+        times = pc.floor_temporal(pa.array([time for row in merged for _, time, _ in row], _TIMES), unit="second")
+        offsets = pa.array(np.concatenate([[0], np.cumsum([len(row) for row in merged])]), pa.int32())
+        stamps = pa.array([stamp] * len(users), _TIMES)
+        return pa.table(
+            {
+                USER: users,
+                TIME: stamps,
+                CREATED: stamps,
+                HISTORY_ITEMS: pa.array([[one[0] for one in row] for row in merged], item),
+                HISTORY_TIMES: pa.ListArray.from_arrays(offsets, times),
+                HISTORY_WEIGHTS: pa.array([[one[2] for one in row] for row in merged], pa.list_(pa.float32())),
+                cut: old.array(cut),
+            }
+        )
+
+    def _merged(self, events: Sequence[Event], old: Sequence[tuple]) -> list[tuple]:
+        """Return distinct (item, time, weight), latest first, at most as many as stage one keeps."""
+        fresh = [(event.item, event.time, self.roles.targets[event.event_type]) for event in events]
+        by_item: dict[int | str, tuple] = {}
+        for entry in [*fresh, *old]:
+            by_item.setdefault(entry[0], entry)
+        return sorted(by_item.values(), key=lambda entry: entry[1], reverse=True)[:HISTORY]
+
+
+def stamp_after(events: Sequence[Event], now: datetime) -> datetime:
+    """Return the time that the rows of posted events carry: just after the last of them, and not before now."""
+    return max(now, *(event.time for event in events)) + timedelta(microseconds=1)
