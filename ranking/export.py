@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,8 @@ import pyarrow.parquet as pq
 
 from feature_repo.columns import ITEM, RANK, SCORE, USER
 from ranking.order import EMPTY, Groups, top_rows
+
+GROUP_ROWS: Final = 100_000
 
 
 def top_lists(rows: pa.Table, scores: np.ndarray, groups: Groups, k: int) -> pa.Table:
@@ -24,7 +29,34 @@ def top_lists(rows: pa.Table, scores: np.ndarray, groups: Groups, k: int) -> pa.
 
 def write_lists(lists: pa.Table, path: Path) -> None:
     """Write lists to a Parquet file, atomically."""
+    write_batches([lists], path)
+
+
+def write_batches(batches: Iterable[pa.Table], path: Path) -> int:
+    """Write batches of lists to one Parquet file as they come, atomically; return how many rows that were."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(lists, temporary)
-    os.replace(temporary, path)
+    rows = 0
+    try:
+        with ExitStack() as stack:
+            writer = None
+            for part in _large_parts(batches):
+                writer = writer or stack.enter_context(pq.ParquetWriter(temporary, part.schema))
+                writer.write_table(part)
+                rows += part.num_rows
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _large_parts(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows in parts of at least `GROUP_ROWS`, the last one smaller."""
+    held: list[pa.Table] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(part.num_rows for part in held) >= GROUP_ROWS:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)

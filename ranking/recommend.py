@@ -1,10 +1,13 @@
-"""One request from the command line: the path that `rankhouse serve` answers with."""
+"""Requests from the command line, for one user or for all: the path that `rankhouse serve` answers with."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candidate_gen.pipeline import Progress, silent
 from ranking.serving.request import ItemId, UserId
 
 if TYPE_CHECKING:
@@ -50,3 +53,28 @@ def recommend(workspace: Workspace, user: str, k: int = 10) -> Answer:
             for rank, served in enumerate(answer.items, start=1)
         ],
     )
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a batch wrote."""
+
+    users: int
+    rows: int
+
+
+def recommend_all(workspace: Workspace, out: Path, k: int = 10, *, progress: Progress = silent) -> Written:
+    """Write the k best items of every user of the log to a Parquet file: user_id, item_id, rank, score.
+
+    A user's list is the one that a single request gets. Raises as `recommend` does; a rule that needs the context of a
+    request is a DataError.
+    """
+    from ranking.export import write_batches
+    from ranking.serving.batch import all_users, recommend_many
+    from ranking.serving.clock import ServingClock
+    from ranking.serving.path import RequestPath
+
+    path, users = RequestPath.open(workspace), all_users(workspace)
+    threads = workspace.config.engine.threads or os.cpu_count() or 1
+    lists = recommend_many(path, users, k, ServingClock(workspace).now(), threads=threads, progress=progress)
+    return Written(len(users), write_batches(lists, out))

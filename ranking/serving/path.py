@@ -119,16 +119,16 @@ class RequestPath:
         rules, order = self._rules(ask), self._order(ask)
         check_rules(rules, self.reader.references, ask.context)
         check_k(ask.k, self.most_k() if ask.items is None else len(ask.items))
-        found = self._retrieved(ask, settings, now)
+        found = self.retrieved(ask, settings, now)
         times.append(perf_counter())
         pool = self._read(ask, found, rules, order, now)
         times.append(perf_counter())
-        kept, removed = _filtered(pool, rules)
+        kept, removed = filtered(pool, rules)
         times.append(perf_counter())
         matrix = self.columns.matrix(pool.answer) if found.popularity is None or ask.reasons else None
         scores = found.popularity if found.popularity is not None else self.score(matrix, kept)
         times.append(perf_counter())
-        shown = _arranged(pool, np.flatnonzero(kept), scores, ask, settings, order, rules)
+        shown = arranged(pool, np.flatnonzero(kept), scores, ask, settings, order, rules)
         reasons = self._reasons(matrix[shown]) if ask.reasons else [None] * len(shown)
         answer = Answer(
             user=ask.user,
@@ -167,7 +167,8 @@ class RequestPath:
         check_order(order, ask.order.kind, self.reader.references)
         return order
 
-    def _retrieved(self, ask: Ask, settings: OrderConfig, now: datetime) -> Retrieved:
+    def retrieved(self, ask: Ask, settings: OrderConfig, now: datetime) -> Retrieved:
+        """Return the candidates of a request."""
         pinned = self.catalogue.array(list(settings.pin)) if settings.pin else None
         if ask.items is not None:
             items = self.catalogue.array(list(ask.items))
@@ -242,7 +243,8 @@ def require_known(path: RequestPath, ask: Ask, now: datetime) -> tuple[Answer, S
     )
 
 
-def _filtered(pool: Pool, rules: Sequence[NamedRule]) -> tuple[np.ndarray, dict[str, int]]:
+def filtered(pool: Pool, rules: Sequence[NamedRule]) -> tuple[np.ndarray, dict[str, int]]:
+    """Return which candidates stay, bool per row (rules look at one row at a time), and how many each rule removed."""
     kept, removed = np.ones(len(pool), bool), {}
     for name, rule in rules:
         mask = rule.keep(pool)
@@ -252,7 +254,7 @@ def _filtered(pool: Pool, rules: Sequence[NamedRule]) -> tuple[np.ndarray, dict[
     return kept, removed
 
 
-def _arranged(
+def arranged(
     pool: Pool,
     rows: np.ndarray,
     scores: np.ndarray,

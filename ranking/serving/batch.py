@@ -1,0 +1,130 @@
+"""Lists for many users at once: what a single request would answer, read and scored some users at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from candidate_gen.pipeline import Progress, silent
+from feature_repo.columns import ITEM, RANK, SCORE, USER
+from feature_repo.errors import DataError
+from ranking.serving.path import RequestPath, arranged, check_k, filtered
+from ranking.serving.pool import Pool
+from ranking.serving.request import Ask
+from ranking.serving.retrieve import Retrieved
+
+if TYPE_CHECKING:
+    from feature_repo.stores.packed_answer import Answer
+    from feature_repo.workspace import Workspace
+
+USERS_AT_ONCE: Final = 64
+_USERS: Final = f"SELECT {USER} FROM events UNION SELECT {USER} FROM users ORDER BY {USER}"
+
+
+@dataclass(frozen=True)
+class UserRows:
+    """One user's rows of an answer for many; what a Pool reads of an answer."""
+
+    columns: _Columns
+    start: int
+    rows: int
+
+    def array(self, name: str) -> pa.Array:
+        return self.columns.array(name).slice(self.start, self.rows)
+
+
+@dataclass
+class _Columns:
+    """Columns of an answer, decoded once."""
+
+    answer: Answer
+    _arrays: dict[str, pa.Array] = field(default_factory=dict)
+
+    def array(self, name: str) -> pa.Array:
+        if name not in self._arrays:
+            self._arrays[name] = self.answer.array(name)
+        return self._arrays[name]
+
+
+def all_users(workspace: Workspace) -> pa.Array:
+    """Return every user of the lake, ascending."""
+    with workspace.connect() as connection:
+        return connection.sql(_USERS).to_arrow_table()[USER].combine_chunks()
+
+
+def recommend_many(
+    path: RequestPath, users: pa.Array, k: int, now: datetime, *, threads: int = 1, progress: Progress = silent
+) -> Iterator[pa.Table]:
+    """Yield user_id, item_id, rank (int32 from 1), score (float64) of some users at a time, in the order of `users`.
+
+    Lists and scores are those of `RequestPath.answer`, whatever the number of threads. At most `threads` + 1 batches
+    are held. Raises DataError for a k out of range and for a rule that needs a request's context.
+    """
+    check_k(k, path.most_k())
+    _check_context(path)
+    waiting: deque[Future[pa.Table]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(users), USERS_AT_ONCE):
+            progress("recommend", start, len(users))
+            waiting.append(pool.submit(_lists, path, users.slice(start, USERS_AT_ONCE), k, now))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    progress("recommend", len(users), len(users))
+
+
+def _lists(path: RequestPath, users: pa.Array, k: int, now: datetime) -> pa.Table:
+    settings = path.workspace.config.serving.order
+    asks = [Ask(user, k) for user in users.to_pylist()]
+    found = [path.retrieved(ask, settings, now) for ask in asks]
+    sizes = np.array([len(one.items) for one in found])
+    items = pa.concat_arrays([one.items for one in found])
+    entities = {USER: users.take(pa.array(np.repeat(np.arange(len(users)), sizes))), ITEM: items}
+    wanted = [*path.columns.names, *path.order.columns, *(name for _, rule in path.rules for name in rule.columns)]
+    answer = path.reader.read(dict.fromkeys(wanted), entities, now)
+    whole = Pool(items, {}, answer, now, {})
+    kept, _ = filtered(whole, path.rules)
+    scores = _scores(path, answer, kept, found)
+    columns, starts = _Columns(answer), np.cumsum(sizes) - sizes
+    chosen = []
+    for ask, one, start, size in zip(asks, found, starts.tolist(), sizes.tolist(), strict=True):
+        pool = Pool(one.items, one.origins, UserRows(columns, start, size), now, {})
+        own = slice(start, start + size)
+        shown = arranged(pool, np.flatnonzero(kept[own]), scores[own], ask, settings, path.order, path.rules)
+        chosen.append(shown + start)
+    return _table(entities, scores, chosen)
+
+
+def _scores(path: RequestPath, answer: Answer, kept: np.ndarray, found: Sequence[Retrieved]) -> np.ndarray:
+    """Return the model's scores, and how popular an item is for users of whom nothing is online."""
+    unknown = np.repeat([one.popularity is not None for one in found], [len(one.items) for one in found])
+    scores = path.score(path.columns.matrix(answer), kept & ~unknown)
+    if unknown.any():
+        scores[unknown] = np.concatenate([one.popularity for one in found if one.popularity is not None])
+    return scores
+
+
+def _table(entities: dict[str, pa.Array], scores: np.ndarray, chosen: Sequence[np.ndarray]) -> pa.Table:
+    rows = np.concatenate(chosen)
+    ranks = np.concatenate([np.arange(1, len(shown) + 1, dtype=np.int32) for shown in chosen])
+    columns = {name: values.take(pa.array(rows)) for name, values in entities.items()}
+    return pa.table({**columns, RANK: ranks, SCORE: scores[rows]})
+
+
+def _check_context(path: RequestPath) -> None:
+    for name, rule in path.rules:
+        if rule.context:
+            raise DataError(
+                f"rule {name}",
+                expected="rules that need no context: there is no request here",
+                got=f"the context field {rule.context[0]!r}",
+                fix="Give the rule a `value`, in a configuration of its own: --config FILE.",
+            )
