@@ -1,7 +1,7 @@
 """Feature services: the contracts of the models. A view's columns join them by being there.
 
 A model is fed with numbers, flags and categories. Times and lists are no features by themselves: on-demand views turn
-them into ages and matches.
+them into ages and matches. What only a request knows of itself has a service of its own.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from feast import FeatureService, FeatureView, OnDemandFeatureView
 from feast.types import Array, UnixTimestamp
 
 from feature_repo.first_stage import USER_CANDIDATES
+from feature_repo.on_demand import context
 
 RANKER = "ranker_v1"
 RETRIEVAL = "retrieval_v1"
+CONTEXT = "context_v1"
 
 
-def services(
-    views: Iterable[FeatureView], on_demand: Iterable[OnDemandFeatureView]
-) -> tuple[FeatureService, FeatureService]:
-    """Return the ranker's service and the one that retrieval reads first."""
+def services(views: Iterable[FeatureView], on_demand: Iterable[OnDemandFeatureView]) -> tuple[FeatureService, ...]:
+    """Return the ranker's service, the one that retrieval reads first, and the one of the request's own features."""
     by_name = {view.name: view for view in (*views, *on_demand)}
     retrieval = by_name.pop(USER_CANDIDATES)
+    request = by_name.pop(context.NAME)
     inputs = [(view, _model_inputs(view)) for view in by_name.values()]
     return (
         FeatureService(
@@ -32,6 +33,9 @@ def services(
         ),
         FeatureService(
             name=RETRIEVAL, features=[retrieval], description="A user's candidates in the order of retrieval."
+        ),
+        FeatureService(
+            name=CONTEXT, features=[request], description="When and where a request is made, for logged requests."
         ),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.columns import ITEM, TIME, USER
+from feature_repo.lake import quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -103,7 +104,10 @@ def changes_sql(log: str, windows: Sequence[int], start: int | None) -> str:
 def create_attributes(
     connection: duckdb.DuckDBPyConnection, user_attributes: Mapping[str, str], item_attributes: Mapping[str, str]
 ) -> None:
-    """Create the views `user_attributes` and `item_attributes`: numbers as DOUBLE, categories as VARCHAR."""
+    """Create the views `user_attributes` and `item_attributes`: numbers as DOUBLE, categories as VARCHAR.
+
+    And what groups users and items have by their categories: `segments` and `item_groups`.
+    """
     for table, key, prefix, attributes in (
         ("users", USER, "user", user_attributes),
         ("items", ITEM, "item", item_attributes),
@@ -114,3 +118,22 @@ def create_attributes(
             if kind in _SQL_TYPES
         )
         connection.execute(f"CREATE TEMP VIEW {prefix}_attributes AS SELECT {key}, {TIME}{columns} FROM {table}")
+    segments = ", ".join(_group(name, f'"{name}"') for name in _categories(user_attributes))
+    connection.execute(
+        f"CREATE TEMP VIEW segments AS SELECT {USER}, {TIME}, CAST([{segments}] AS VARCHAR[]) AS segments FROM users"
+    )
+    groups = ", ".join(_group(name, f'"{name}"') for name in _categories(item_attributes))
+    connection.execute(
+        f"CREATE TEMP VIEW item_groups AS SELECT {ITEM}, {TIME}, list_concat("
+        f"list_transform(coalesce(categories, []), lambda name: {_group('category', 'name')}), "
+        f"list_filter(CAST([{groups}] AS VARCHAR[]), lambda name: name IS NOT NULL)) AS item_groups FROM items"
+    )
+
+
+def _categories(attributes: Mapping[str, str]) -> list[str]:
+    return [name for name, kind in attributes.items() if kind == "category"]
+
+
+def _group(attribute: str, value: str) -> str:
+    """The SQL of a group's name, null where the value is."""
+    return f"{quote(attribute + '=')} || {value}"

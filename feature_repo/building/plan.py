@@ -121,8 +121,8 @@ def log_change(workspace: Workspace, sql: ViewSql, old: ViewState | None) -> int
     fresh = loads[len(old.loads) :] if old is not None else loads
     read = {
         "events": sql.reads("events", "changes"),
-        "users": sql.reads("users", "user_attributes"),
-        "items": sql.reads("items", "item_attributes"),
+        "users": sql.reads("users", "user_attributes", "segments"),
+        "items": sql.reads("items", "item_attributes", "item_groups"),
     }
     firsts = [_first_time(workspace, fresh, table) + (table == "events") for table in read if read[table]]
     return min(firsts, default=NEVER)

@@ -1,6 +1,7 @@
-"""How well an item's categories match what the user goes for: max, mean and sum over the item's categories.
+"""How well an item's categories match what the user goes for, pooled over the item's categories.
 
-Zero where the user never met the category; null where the user has no categories yet or the item has none.
+Zero where the user never met the category; null where the user has no categories yet or the item has none. The time
+since the user's last target event in one of the categories is null, too, where there was none.
 """
 
 from __future__ import annotations
@@ -10,8 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import RowLists, match_positions, pooled, shared_codes
+from feature_repo.on_demand.columns import (
+    COUNTS,
+    MOMENTS,
+    NAMES,
+    REQUEST_TIME,
+    SHARES,
+    Columns,
+    PairFunction,
+    on_demand_view,
+    seconds,
+)
+from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -23,21 +34,25 @@ POOLED: Final = {
     "affinity_share_all": "user_category_share_all",
     "affinity_events_all": "user_category_events_all",
     "affinity_value": "user_category_value_mean",
+    "affinity_streak": "user_category_streak",
 }
+COUNTED: Final = frozenset({"user_category_events_all", "user_category_streak"})
+LAST: Final = "user_category_last_at"
+SINCE: Final = "affinity_days_since_last"
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    users = RowLists.of(columns["user_categories"])
-    items = RowLists.of(columns["item_categories"])
-    user_codes, item_codes, width = shared_codes(users.values, items.values)
-    positions = match_positions(users, user_codes, items, item_codes, width)
-    empty = (users.lengths == 0) | (items.lengths == 0)
+    users = NumberedLists.of(columns["user_categories"])
+    items = NumberedLists.of(columns["item_categories"])
+    matches = Matches.of(users, items)
+    empty = (users.lists.lengths[users.row] == 0) | (items.lists.lengths[items.row] == 0)
     result: dict[str, np.ndarray] = {}
     for prefix, name in POOLED.items():
-        values = RowLists.of(columns[name]).values.to_numpy(zero_copy_only=False).astype(np.float64)
-        taken = np.where(positions >= 0, values[np.maximum(positions, 0)] if len(values) else 0.0, 0.0)
-        for how, pool in pooled(np.nan_to_num(taken), items).items():
+        for how, pool in pooled(matches.taken(users.beside(columns[name])), matches.rows).items():
             result[f"{prefix}_{how}"] = np.where(empty, np.nan, pool)
+    # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
+    latest = pooled(matches.taken(users.beside(columns[LAST]).cast("int64")) / 1e6, matches.rows)["max"]
+    result[SINCE] = np.where(latest > 0, (seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
     return result
 
 
@@ -46,12 +61,14 @@ FUNCTION: Final = PairFunction(
     inputs={
         "user_category_affinity": {
             "user_categories": NAMES,
-            **{name: COUNTS if "events" in name else SHARES for name in POOLED.values()},
+            **{name: COUNTS if name in COUNTED else SHARES for name in POOLED.values()},
+            LAST: MOMENTS,
         },
         "item_attributes": {"item_categories": NAMES},
     },
-    outputs=tuple(f"{prefix}_{how}" for prefix in POOLED for how in ("max", "mean", "sum")),
+    outputs=(*(f"{prefix}_{how}" for prefix in POOLED for how in ("max", "mean", "sum")), SINCE),
     compute=compute,
+    numbered_lists=True,
 )
 
 on_arrow = FUNCTION.on_arrow

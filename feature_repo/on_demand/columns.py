@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ TIMES: Final = pa.timestamp("us", tz="UTC")
 NAMES: Final = pa.list_(pa.string())
 COUNTS: Final = pa.list_(pa.int32())
 SHARES: Final = pa.list_(pa.float32())
+MOMENTS: Final = pa.list_(TIMES)
 _WHOLE_SECONDS: Final = pc.RoundTemporalOptions(unit="second")
 
 Columns = Mapping[str, pa.Array]
@@ -32,7 +33,8 @@ class PairFunction:
 
     `compute` gets arrays of one length and returns float32 arrays of that length, one per output, NaN for null.
     Every function also sees `request_time`, in whole seconds: online a time has no more. With `numbered_lists` it takes
-    a list column as a dictionary array, too: a row number for each row, and each list once.
+    a list column as a dictionary array, too: a row number for each row, and each list once. `texts` are outputs that
+    repeat a text of the request, by its name there.
     """
 
     name: str
@@ -40,11 +42,12 @@ class PairFunction:
     outputs: Sequence[str]
     compute: Compute
     numbered_lists: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def types(self) -> dict[str, pa.DataType]:
         columns = {name: dtype for columns in self.inputs.values() for name, dtype in columns.items()}
-        return {**columns, REQUEST_TIME: TIMES}
+        return {**columns, REQUEST_TIME: TIMES, **dict.fromkeys(self.texts.values(), pa.string())}
 
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
@@ -54,14 +57,16 @@ class PairFunction:
         # One array, cut into columns, costs little more than one column.
         whole = pa.array(np.concatenate([values for _, values in result]), pa.float32(), from_pandas=True)
         rows = table.num_rows
-        return pa.table({name: whole.slice(place * rows, rows) for place, (name, _) in enumerate(result)})
+        numbers = {name: whole.slice(place * rows, rows) for place, (name, _) in enumerate(result)}
+        return pa.table({**numbers, **{name: columns[text] for name, text in self.texts.items()}})
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Apply the function to a pandas frame that has its input columns."""
         import pandas as pd
 
         columns = {name: _cast(_from_pandas(frame[name], dtype), dtype) for name, dtype in self.types.items()}
-        return pd.DataFrame(dict(self._run(columns)), index=frame.index)
+        texts = {name: columns[text].to_numpy(zero_copy_only=False) for name, text in self.texts.items()}
+        return pd.DataFrame({**dict(self._run(columns)), **texts}, index=frame.index)
 
     def _column(self, values: pa.Array, dtype: pa.DataType) -> pa.Array:
         if not pa.types.is_dictionary(values.type):
@@ -111,13 +116,18 @@ def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
     return pc.call_function("floor_temporal", [values], _WHOLE_SECONDS)
 
 
+def seconds(times: pa.Array) -> np.ndarray:
+    """Times in microseconds as seconds: float64, NaN for null."""
+    return times.cast("int64").to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+
+
 def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
     """Wrap a function as Feast's on-demand view; None where a view that it reads is left out.
 
     Feast keeps the source of the wrapper in its registry and runs it by itself, so the wrapper imports what it calls.
     """
     from feast import Field, OnDemandFeatureView, RequestSource
-    from feast.types import Float32, UnixTimestamp
+    from feast.types import Float32, String, UnixTimestamp
 
     if any(name not in views for name in function.inputs):
         return None
@@ -128,11 +138,16 @@ def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> 
     )
     namespace: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {}
     exec(text, {"__name__": namespace_of(function)}, namespace)
-    request = RequestSource(name="request", schema=[Field(name=REQUEST_TIME, dtype=UnixTimestamp)])
+    asked = [Field(name=REQUEST_TIME, dtype=UnixTimestamp)]
+    asked += [Field(name=text, dtype=String) for text in function.texts.values()]
+    request = RequestSource(name=f"{function.name}_request" if function.texts else "request", schema=asked)
     return OnDemandFeatureView(
         name=function.name,
         sources=[request, *(views[name][list(columns)] for name, columns in function.inputs.items())],
-        schema=[Field(name=name, dtype=Float32) for name in function.outputs],
+        schema=[
+            *(Field(name=name, dtype=Float32) for name in function.outputs),
+            *(Field(name=name, dtype=String) for name in function.texts),
+        ],
         mode="pandas",
         udf=namespace[function.name],
         udf_string=text,

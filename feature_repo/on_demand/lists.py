@@ -109,18 +109,43 @@ def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarra
     return codes[: len(left)], codes[len(left) :], len(joined.dictionary) + 1
 
 
-def match_positions(
-    left: RowLists, left_codes: np.ndarray, right: RowLists, right_codes: np.ndarray, width: int
-) -> np.ndarray:
-    """Return for every value of `right` the position of its equal in the same row of `left`, -1 where there is none."""
-    if not len(left_codes):
-        return np.full(len(right_codes), -1, np.int64)
-    keys = left.rows * width + left_codes
-    order = np.argsort(keys, kind="stable")
-    wanted = right.rows * width + right_codes
-    place = np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)
-    found = order[place]
-    return np.where(keys[found] == wanted, found, -1)
+@dataclass(frozen=True)
+class Matches:
+    """For every pair and every value of its right list, the equal value of its left list.
+
+    `rows`: the pairs' lists, which hold positions in the right values; `left`: positions in the left values (int64),
+    -1 where the left list has no such value; `owner`: the pair of each.
+    """
+
+    rows: RowLists
+    left: np.ndarray
+    owner: np.ndarray
+
+    @classmethod
+    def of(cls, left: NumberedLists, right: NumberedLists) -> Self:
+        """Match lists of names, row by row; lists that rows share are encoded and sorted once."""
+        left_codes, right_codes, width = shared_codes(left.lists.values, right.lists.values)
+        lengths = right.lists.lengths[right.row]
+        starts = np.cumsum(lengths) - lengths
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        right_positions = np.repeat(right.lists.starts[right.row] - starts, lengths) + np.arange(len(owner))
+        keys = left.lists.rows * width + left_codes
+        order = np.argsort(keys, kind="stable")
+        wanted = left.row[owner] * width + right_codes[right_positions]
+        found = np.full(len(owner), -1, np.int64)
+        if len(keys) and len(wanted):
+            place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1)]
+            found = np.where(keys[place] == wanted, place, -1)
+        return cls(RowLists(starts, lengths, pa.array(right_positions)), found, owner)
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.rows.values.to_numpy()
+
+    def taken(self, values: pa.Array, missing: float = 0.0) -> np.ndarray:
+        """Return the left values that were matched, as float64; `missing` for a null and where there is no match."""
+        numbers = np.append(values.cast(pa.float64()).to_numpy(zero_copy_only=False), missing)
+        return np.where(np.isnan(numbers), missing, numbers)[self.left]
 
 
 def pooled(values: np.ndarray, lists: RowLists) -> dict[str, np.ndarray]:

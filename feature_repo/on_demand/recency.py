@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from feast import FeatureView, OnDemandFeatureView
 
 # Output, and the time whose distance to the request it is.
@@ -20,21 +19,19 @@ AGES: Final = {
     "user_days_since_last_target": "user_last_target_at",
     "item_days_since_first_event": "item_first_event_at",
     "item_days_since_last_event": "item_last_event_at",
+    "item_mean_event_age_7d": "item_mean_event_at_7d",
     "item_mean_event_age_30d": "item_mean_event_at_30d",
+    "item_mean_event_age_90d": "item_mean_event_at_90d",
     "item_days_since_release": "item_released_at",
     "pair_days_since_last_event": "pair_last_event_at",
     "pair_days_since_last_target": "pair_last_target_at",
+    "pair_days_since_last_passive": "pair_last_passive_at",
 }
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    now = _seconds(columns[REQUEST_TIME])
-    return {name: (now - _seconds(columns[time])) / 86_400 for name, time in AGES.items()}
-
-
-def _seconds(times: pa.Array) -> np.ndarray:
-    """Whole seconds as float64, NaN for null."""
-    return times.cast("int64").to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+    now = seconds(columns[REQUEST_TIME])
+    return {name: (now - seconds(columns[time])) / 86_400 for name, time in AGES.items()}
 
 
 FUNCTION: Final = PairFunction(

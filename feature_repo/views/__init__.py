@@ -8,10 +8,12 @@ The SQL sees `events`, `users`, `items`, `snapshots(event_timestamp)` and, prepa
                     Running sums per key give the value at every snapshot: sum(sum(in_7d)) OVER history.
 `user_attributes`   the key, its known-since time and the attributes, prefixed `user_`
 `item_attributes`   the same for items, prefixed `item_`
+`segments`          the user's groups since a known-since time: 'gender=F', one per category attribute, null if unknown
+`item_groups`       the same for items, the categories among them: 'category=drama', 'brand=acme'
 
-A file may first define a log of its own, `CREATE TEMP VIEW log AS SELECT ... FROM events`, of which `changes` is then
-made. The last statement returns the join keys, event_timestamp and the features of the schema. Sums must be exact
-(integers, DECIMAL): then a day added later gives the same bytes as a backfill. Group `changes` by the join keys, or
-finer: when a day is added it holds just the keys that change, each with its whole history. Feast's times are whole
-seconds online, so cut a time to seconds before you publish it.
+A file may first define views, and among them a log of its own, `CREATE TEMP VIEW log AS SELECT ... FROM events`, of
+which `changes` is then made. The last statement returns the join keys, event_timestamp and the features of the schema.
+Sums must be exact (integers, DECIMAL): then a day added later gives the same bytes as a backfill. Group `changes` by
+the join keys, or finer: when a day is added it holds just the keys that change, each with its whole history. Feast's
+times are whole seconds online, so cut a time to seconds before you publish it.
 """

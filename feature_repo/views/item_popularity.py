@@ -34,7 +34,7 @@ def define(data: DataSet) -> FeatureView:
             Field(name="item_value_mean_30d", dtype=Float32),
             Field(name="item_first_event_at", dtype=UnixTimestamp),
             Field(name="item_last_event_at", dtype=UnixTimestamp),
-            Field(name="item_mean_event_at_30d", dtype=UnixTimestamp),
+            *(Field(name=f"item_mean_event_at_{window}", dtype=UnixTimestamp) for window in ("7d", "30d", "90d")),
         ],
         source=source("item_popularity", data),
     )

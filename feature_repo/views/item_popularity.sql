@@ -1,6 +1,6 @@
 -- Rates are smoothed as if every item had begun with one target among ten events. A trend is the ratio of two daily
 -- rates, both smoothed by one event; 1 means that nothing changes. `item_mean_event_at_30d` is the mean time of the
--- window's events: its distance from now, taken on demand, tells a rising item from a fading one.
+-- window's events: its distance from now, taken on demand, is the slope of the daily counts.
 CREATE TEMP VIEW log AS
 SELECT
     item_id,
@@ -32,7 +32,9 @@ WITH totals AS (
         sum(sum(in_all * amount * amount)) OVER history AS square_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
+        sum(sum(in_7d * seconds)) OVER history AS seconds_7d,
         sum(sum(in_30d * seconds)) OVER history AS seconds_30d,
+        sum(sum(in_90d * seconds)) OVER history AS seconds_90d,
         min(min(occurred_at)) OVER history AS first_event_at,
         max(max(occurred_at)) OVER history AS last_event_at
     FROM changes
@@ -67,5 +69,7 @@ SELECT
     amount_30d / nullif(valued_30d, 0) AS item_value_mean_30d,
     date_trunc('second', first_event_at) AS item_first_event_at,
     date_trunc('second', last_event_at) AS item_last_event_at,
-    to_timestamp(floor(seconds_30d / nullif(events_30d, 0))) AS item_mean_event_at_30d
+    to_timestamp(floor(seconds_7d / nullif(events_7d, 0))) AS item_mean_event_at_7d,
+    to_timestamp(floor(seconds_30d / nullif(events_30d, 0))) AS item_mean_event_at_30d,
+    to_timestamp(floor(seconds_90d / nullif(events_90d, 0))) AS item_mean_event_at_90d
 FROM totals

@@ -1,17 +1,26 @@
 -- The log by category, as the item was known when the event happened. A share is the part of the user's target events
--- in the window that fell on an item of the category; an item of two categories counts for both.
+-- in the window that fell on an item of the category; an item of two categories counts for both. A streak is how many
+-- of the user's last target events, without a gap, had the category. Entropy, in nats, is that of the shares.
 CREATE TEMP VIEW log AS
 SELECT
-    user_id,
-    event_timestamp,
-    unnest(categories) AS category,
-    TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
-    CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued
+    * EXCLUDE (run),
+    row_number() OVER (PARTITION BY user_id, category, run ORDER BY place) AS streak
 FROM (
-    SELECT events.*, items.categories
-    FROM events
-    ASOF JOIN items ON items.item_id = events.item_id AND items.event_timestamp <= events.event_timestamp
-    WHERE events.target_weight > 0
+    SELECT
+        *,
+        place - row_number() OVER (PARTITION BY user_id, category ORDER BY place) AS run
+    FROM (
+        SELECT
+            events.user_id,
+            events.event_timestamp,
+            unnest(items.categories) AS category,
+            TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
+            CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
+            row_number() OVER (PARTITION BY events.user_id ORDER BY events.event_timestamp, events.item_id) AS place
+        FROM events
+        ASOF JOIN items ON items.item_id = events.item_id AND items.event_timestamp <= events.event_timestamp
+        WHERE events.target_weight > 0 AND len(items.categories) > 0
+    )
 );
 
 WITH steps AS (
@@ -24,7 +33,9 @@ WITH steps AS (
         sum(in_all) AS events_all,
         sum(in_all * valued) AS valued,
         sum(in_all * amount) AS amount,
-        max(occurred_at) AS last_at
+        max(occurred_at) AS last_at,
+        max(place) AS last_place,
+        arg_max(streak, place) FILTER (entering = 1) AS last_streak
     FROM changes
     GROUP BY user_id, category, event_timestamp
 ),
@@ -51,7 +62,9 @@ totals AS (
         sum(steps.events_all) OVER history AS events_all,
         sum(steps.valued) OVER history AS valued,
         sum(steps.amount) OVER history AS amount,
-        max(steps.last_at) OVER history AS last_at
+        max(steps.last_at) OVER history AS last_at,
+        max(steps.last_place) OVER history AS last_place,
+        last_value(steps.last_streak IGNORE NULLS) OVER history AS last_streak
     FROM grid
     LEFT JOIN steps
         ON steps.user_id = grid.user_id
@@ -65,23 +78,45 @@ shares AS (
         *,
         coalesce(events_7d / nullif(sum(events_7d) OVER moment, 0), 0) AS share_7d,
         coalesce(events_30d / nullif(sum(events_30d) OVER moment, 0), 0) AS share_30d,
-        events_all / sum(events_all) OVER moment AS share_all
+        events_all / sum(events_all) OVER moment AS share_all,
+        CASE WHEN last_place = max(last_place) OVER moment THEN last_streak ELSE 0 END AS streak
     FROM totals
     WINDOW moment AS (PARTITION BY user_id, event_timestamp)
+),
+
+lists AS (
+    SELECT
+        user_id,
+        event_timestamp,
+        array_agg({
+            category: category,
+            events_7d: events_7d, events_30d: events_30d, events_all: events_all,
+            share_7d: share_7d, share_30d: share_30d, share_all: share_all,
+            value_mean: amount / nullif(valued, 0),
+            last_at: date_trunc('second', last_at),
+            streak: streak
+        } ORDER BY category) AS entries,
+        count(*) AS categories,
+        sum(CAST(coalesce(-share_30d * ln(nullif(share_30d, 0)), 0) AS DECIMAL(18, 9))) AS entropy_30d,
+        sum(CAST(coalesce(-share_all * ln(nullif(share_all, 0)), 0) AS DECIMAL(18, 9))) AS entropy_all
+    FROM shares
+    GROUP BY user_id, event_timestamp
 )
 
 SELECT
     user_id,
     event_timestamp,
-    array_agg(category ORDER BY category) AS user_categories,
-    array_agg(events_7d ORDER BY category) AS user_category_events_7d,
-    array_agg(events_30d ORDER BY category) AS user_category_events_30d,
-    array_agg(events_all ORDER BY category) AS user_category_events_all,
-    array_agg(share_7d ORDER BY category) AS user_category_share_7d,
-    array_agg(share_30d ORDER BY category) AS user_category_share_30d,
-    array_agg(share_all ORDER BY category) AS user_category_share_all,
-    array_agg(amount / nullif(valued, 0) ORDER BY category) AS user_category_value_mean,
-    array_agg(date_trunc('second', last_at) ORDER BY category) AS user_category_last_at,
-    count(*) AS user_categories_count
-FROM shares
-GROUP BY user_id, event_timestamp
+    list_transform(entries, lambda entry: entry.category) AS user_categories,
+    list_transform(entries, lambda entry: entry.events_7d) AS user_category_events_7d,
+    list_transform(entries, lambda entry: entry.events_30d) AS user_category_events_30d,
+    list_transform(entries, lambda entry: entry.events_all) AS user_category_events_all,
+    list_transform(entries, lambda entry: entry.share_7d) AS user_category_share_7d,
+    list_transform(entries, lambda entry: entry.share_30d) AS user_category_share_30d,
+    list_transform(entries, lambda entry: entry.share_all) AS user_category_share_all,
+    list_transform(entries, lambda entry: entry.value_mean) AS user_category_value_mean,
+    list_transform(entries, lambda entry: entry.last_at) AS user_category_last_at,
+    list_transform(entries, lambda entry: entry.streak) AS user_category_streak,
+    categories AS user_categories_count,
+    entropy_30d AS user_category_entropy_30d,
+    entropy_all AS user_category_entropy_all
+FROM lists

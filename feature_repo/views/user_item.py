@@ -11,6 +11,8 @@ from feature_repo.data_set import DataSet
 from feature_repo.entities import item, item_key, user, user_key
 from feature_repo.sources import source
 
+WINDOWS = ("7d", "30d", "all")
+
 
 def define(data: DataSet) -> FeatureView:
     return FeatureView(
@@ -20,14 +22,16 @@ def define(data: DataSet) -> FeatureView:
         schema=[
             user_key(data),
             item_key(data),
-            *(Field(name=f"pair_events_{window}", dtype=Int32) for window in ("7d", "30d", "all")),
-            Field(name="pair_targets_all", dtype=Int32),
+            *(Field(name=f"pair_events_{window}", dtype=Int32) for window in WINDOWS),
+            *(Field(name=f"pair_targets_{window}", dtype=Int32) for window in WINDOWS),
+            Field(name="pair_target_weight_all", dtype=Float32),
             Field(name="pair_consumed_all", dtype=Int32),
-            Field(name="pair_passive_7d", dtype=Int32),
-            Field(name="pair_passive_all", dtype=Int32),
+            *(Field(name=f"pair_passive_{window}", dtype=Int32) for window in WINDOWS),
+            Field(name="pair_passive_unanswered", dtype=Int32),
             Field(name="pair_value_mean", dtype=Float32),
             Field(name="pair_last_event_at", dtype=UnixTimestamp),
             Field(name="pair_last_target_at", dtype=UnixTimestamp),
+            Field(name="pair_last_passive_at", dtype=UnixTimestamp),
         ],
         source=source("user_item", data),
     )

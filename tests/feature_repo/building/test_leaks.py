@@ -16,11 +16,16 @@ from feature_repo.workspace import Workspace
 
 VIEWS = (
     "item_attributes",
+    "item_audience",
+    "item_encoding",
+    "item_engagement",
     "item_popularity",
     "user_activity",
     "user_attributes",
     "user_category_affinity",
+    "user_habits",
     "user_item",
+    "user_segments",
 )
 ML_100K = Path(__file__).parents[3].parent / "shared" / "data" / "ml-100k"
 

@@ -21,11 +21,16 @@ from feature_repo.workspace import Workspace
 
 VIEWS = (
     "item_attributes",
+    "item_audience",
+    "item_encoding",
+    "item_engagement",
     "item_popularity",
     "user_activity",
     "user_attributes",
     "user_category_affinity",
+    "user_habits",
     "user_item",
+    "user_segments",
 )
 
 

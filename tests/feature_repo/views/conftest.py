@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +50,10 @@ class History(list[Event]):
         values = [e.value for e in self if e.value is not None]
         return float(np.mean(values)) if values else None
 
+    def seconds_mean(self) -> datetime | None:
+        seconds = [int(e.time.timestamp() // 1) for e in self]
+        return datetime.fromtimestamp(sum(seconds) // len(seconds), UTC) if seconds else None
+
     def spread(self) -> float | None:
         values = [e.value for e in self if e.value is not None]
         return float(np.std(values)) if values else None
@@ -61,7 +65,8 @@ Expected = Callable[[History], dict[str, Any] | None]
 @pytest.fixture(scope="session")
 def oracle() -> SimpleNamespace:
     """Names that the tests of single views share."""
-    return SimpleNamespace(check=_check, days={"1d": 1, "7d": 7, "30d": 30, "90d": 90, "all": None}, whole=_whole)
+    days = {"1d": 1, "7d": 7, "30d": 30, "90d": 90, "all": None}
+    return SimpleNamespace(check=_check, days=days, whole=_whole, rows=_rows, events=_events)
 
 
 def _whole(moment: datetime) -> datetime:

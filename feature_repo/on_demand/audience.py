@@ -1,0 +1,70 @@
+"""How popular an item is among users like this one: conditioned on the groups of `user_segments`, averaged over them.
+
+A share is the part of the item's target events that came from the user's group, smoothed as if the item had begun with
+some events in the proportion of all events; a lift is that share over the group's share of all events, so an item that
+nobody knows has 1. `audience_value` is the mean value that the group gave. Null for users without a known group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+WINDOWS: Final = ("30d", "90d", "all")
+PRIOR_EVENTS: Final = 20.0
+
+
+def compute(columns: Columns) -> dict[str, np.ndarray]:
+    users = NumberedLists.of(columns["user_segments"])
+    items = NumberedLists.of(columns["item_segments"])
+    matches = Matches.of(items, users)
+    unknown = users.lists.lengths[users.row] == 0
+    priors = _numbers(users.beside(columns["user_segment_priors"]))[matches.right]
+    result: dict[str, np.ndarray] = {}
+    for window in WINDOWS:
+        events = matches.taken(items.beside(columns[f"item_segment_events_{window}"]))
+        # A group that never went for the item has no entry: the events of all groups are those of any other entry.
+        bases = pooled(_numbers(items.beside(columns[f"item_segment_base_{window}"])), items.lists)["max"]
+        share = (events + PRIOR_EVENTS * priors) / (bases[items.row[matches.owner]] + PRIOR_EVENTS)
+        result[f"audience_share_{window}"] = np.where(unknown, np.nan, pooled(share, matches.rows)["mean"])
+        result[f"audience_lift_{window}"] = np.where(unknown, np.nan, pooled(share / priors, matches.rows)["mean"])
+    values = matches.taken(items.beside(columns["item_segment_value_mean"]), missing=np.nan)
+    count = pooled((~np.isnan(values)).astype(np.float64), matches.rows)["sum"]
+    total = pooled(np.nan_to_num(values), matches.rows)["sum"]
+    result["audience_value"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return result
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+FUNCTION: Final = PairFunction(
+    name="audience",
+    inputs={
+        "user_segments": {"user_segments": NAMES, "user_segment_priors": SHARES},
+        "item_audience": {
+            "item_segments": NAMES,
+            **{f"item_segment_{what}_{window}": COUNTS for what in ("events", "base") for window in WINDOWS},
+            "item_segment_value_mean": SHARES,
+        },
+    },
+    outputs=(*(f"audience_{what}_{window}" for what in ("share", "lift") for window in WINDOWS), "audience_value"),
+    compute=compute,
+    numbered_lists=True,
+)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION, views)

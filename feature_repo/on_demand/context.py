@@ -1,0 +1,48 @@
+"""When and where a request is made: hour and weekday in UTC (Monday is 0), time since the last event, device.
+
+`device` and `surface` come with the request, null where the caller does not know them. These features are kept out of
+the ranker's service: all pairs of a cut share one time, so a model could only learn the cut. They have a service of
+their own for spines made of logged requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+NAME: Final = "context"
+TEXTS: Final = {"context_device": "device", "context_surface": "surface"}
+_FIRST_MONDAY: Final = 4 * 86_400  # 1970-01-05
+
+
+def compute(columns: Columns) -> dict[str, np.ndarray]:
+    now = seconds(columns[REQUEST_TIME])
+    weekday = np.floor((now - _FIRST_MONDAY) / 86_400) % 7
+    return {
+        "context_hour": np.floor(now / 3600) % 24,
+        "context_weekday": weekday,
+        "context_weekend": np.where(np.isnan(now), np.nan, weekday >= 5),
+        "context_hours_since_last_event": (now - seconds(columns["user_last_event_at"])) / 3600,
+    }
+
+
+FUNCTION: Final = PairFunction(
+    name=NAME,
+    inputs={"user_activity": {"user_last_event_at": TIMES}},
+    outputs=("context_hour", "context_weekday", "context_weekend", "context_hours_since_last_event"),
+    compute=compute,
+    texts=TEXTS,
+)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION, views)

@@ -1,0 +1,51 @@
+"""How much the user's groups go for an item's categories: the target encoding of user group x category, at the pair.
+
+A share is the part of the groups' target events that fell on the category, a lift how many times everybody's share that
+is. Null where the user has no known group or the item no category that was met before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.on_demand.columns import NAMES, SHARES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+POOLED: Final = {"segment_taste_share": "segment_category_shares", "segment_taste_lift": "segment_category_lifts"}
+HOW: Final = ("max", "mean")
+
+
+def compute(columns: Columns) -> dict[str, np.ndarray]:
+    users = NumberedLists.of(columns["segment_categories"])
+    matches = Matches.of(users, NumberedLists.of(columns["item_categories"]))
+    known = pooled((matches.left >= 0).astype(np.float64), matches.rows)["sum"]
+    result: dict[str, np.ndarray] = {}
+    for prefix, name in POOLED.items():
+        pool = pooled(matches.taken(users.beside(columns[name])), matches.rows)
+        result[f"{prefix}_max"] = np.where(known > 0, pool["max"], np.nan)
+        result[f"{prefix}_mean"] = np.where(known > 0, pool["sum"] / np.maximum(known, 1), np.nan)
+    return result
+
+
+FUNCTION: Final = PairFunction(
+    name="segment_taste",
+    inputs={
+        "user_segments": {"segment_categories": NAMES, **dict.fromkeys(POOLED.values(), SHARES)},
+        "item_attributes": {"item_categories": NAMES},
+    },
+    outputs=tuple(f"{prefix}_{how}" for prefix in POOLED for how in HOW),
+    compute=compute,
+    numbered_lists=True,
+)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION, views)

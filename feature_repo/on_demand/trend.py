@@ -1,0 +1,52 @@
+"""Where an item's popularity goes: the slope of its daily counts over a window that ends at the request.
+
+The least-squares slope of a rate over D days depends on the number n of events and their mean age a alone,
+12 n (D / 2 - a) / D^3, in events per day and day. The tendency is the change over the whole window relative to the mean
+daily count, smoothed by one event a day; it lies in (-6, 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
+
+if TYPE_CHECKING:
+    from feast import FeatureView, OnDemandFeatureView
+
+DAYS: Final = (7, 30, 90)
+
+
+def compute(columns: Columns) -> dict[str, np.ndarray]:
+    now = seconds(columns[REQUEST_TIME])
+    result: dict[str, np.ndarray] = {}
+    for days in DAYS:
+        age = (now - seconds(columns[f"item_mean_event_at_{days}d"])) / 86_400
+        events = columns[f"item_events_{days}d"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        slope = 12 * events * (days / 2 - age) / days**3
+        result[f"item_slope_{days}d"] = np.where(events == 0, 0.0, slope)
+        result[f"item_tendency_{days}d"] = result[f"item_slope_{days}d"] * days / (events / days + 1)
+    return result
+
+
+FUNCTION: Final = PairFunction(
+    name="trend",
+    inputs={
+        "item_popularity": {
+            **{f"item_events_{days}d": pa.int32() for days in DAYS},
+            **{f"item_mean_event_at_{days}d": TIMES for days in DAYS},
+        }
+    },
+    outputs=tuple(f"item_{what}_{days}d" for what in ("slope", "tendency") for days in DAYS),
+    compute=compute,
+)
+
+on_arrow = FUNCTION.on_arrow
+
+
+def define(views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:
+    return on_demand_view(FUNCTION, views)

@@ -1,0 +1,89 @@
+-- Target encoding of what an item is: what became of the items of its groups (categories and category attributes). Out
+-- of time: a week is encoded by labels that ended before it began, the target events of the 30 days until then.
+-- Smoothed as in Micci-Barreca (SIGKDD Explorations 3(1), 2001): a group's mean is mixed with the mean of all items as
+-- if it came with ten items of that mean, its rate with the rate of all events as if it came with a hundred of them.
+CREATE TEMP VIEW daily AS
+SELECT item_id, CAST(event_timestamp AS DATE) AS day, count(*) AS events, count(*) FILTER (target_weight > 0) AS targets
+FROM events
+GROUP BY item_id, day;
+
+WITH calendar AS (
+    SELECT
+        event_timestamp,
+        date_trunc('week', event_timestamp) AS week,
+        lag(event_timestamp) OVER (ORDER BY event_timestamp) AS before
+    FROM snapshots
+),
+
+weeks AS (
+    SELECT DISTINCT week FROM calendar
+),
+
+labels AS (
+    SELECT weeks.week, daily.item_id, sum(daily.events) AS events, sum(daily.targets) AS targets,
+        CAST(ln(1 + sum(daily.targets)) AS DECIMAL(18, 6)) AS label
+    FROM weeks
+    JOIN daily ON daily.day < CAST(weeks.week AS DATE) AND daily.day >= CAST(weeks.week AS DATE) - 30
+    GROUP BY weeks.week, daily.item_id
+),
+
+known AS (
+    SELECT asked.week, asked.item_id, item_groups.item_groups
+    FROM (SELECT week, item_id FROM weeks CROSS JOIN (SELECT DISTINCT item_id FROM item_groups)) AS asked
+    ASOF JOIN item_groups ON item_groups.item_id = asked.item_id AND item_groups.event_timestamp <= asked.week
+),
+
+labelled AS (
+    SELECT known.week, known.item_groups, coalesce(labels.label, 0) AS label,
+        coalesce(labels.events, 0) AS events, coalesce(labels.targets, 0) AS targets
+    FROM known
+    LEFT JOIN labels ON labels.week = known.week AND labels.item_id = known.item_id
+),
+
+everything AS (
+    SELECT week, sum(label) / count(*) AS mean, sum(targets) / nullif(sum(events), 0) AS rate
+    FROM labelled
+    GROUP BY week
+),
+
+groups AS (
+    SELECT
+        members.week,
+        members.name,
+        (sum(members.label) + 10 * any_value(everything.mean)) / (count(*) + 10) AS label,
+        (sum(members.targets) + 100 * any_value(everything.rate)) / (sum(members.events) + 100) AS rate
+    FROM (SELECT week, unnest(item_groups) AS name, label, events, targets FROM labelled) AS members
+    JOIN everything USING (week)
+    GROUP BY members.week, members.name
+),
+
+-- An item has a row at the first snapshot of a week and at the first one that knows a new version of the item.
+moments AS (
+    SELECT items.item_id, calendar.event_timestamp, calendar.week
+    FROM calendar
+    CROSS JOIN (SELECT DISTINCT item_id FROM item_groups) AS items
+    WHERE calendar.before IS NULL OR date_trunc('week', calendar.before) <> calendar.week
+    UNION
+    SELECT item_groups.item_id, calendar.event_timestamp, calendar.week
+    FROM item_groups
+    JOIN calendar
+        ON item_groups.event_timestamp <= calendar.event_timestamp AND item_groups.event_timestamp > calendar.before
+),
+
+current AS (
+    SELECT moments.item_id, moments.event_timestamp, moments.week, unnest(item_groups.item_groups) AS name
+    FROM moments
+    ASOF JOIN item_groups
+        ON item_groups.item_id = moments.item_id AND item_groups.event_timestamp <= moments.event_timestamp
+)
+
+SELECT
+    current.item_id,
+    current.event_timestamp,
+    max(groups.label) AS item_group_popularity_max,
+    sum(CAST(groups.label AS DECIMAL(18, 9))) / count(*) AS item_group_popularity_mean,
+    max(groups.rate) AS item_group_rate_max,
+    sum(CAST(groups.rate AS DECIMAL(18, 9))) / count(groups.rate) AS item_group_rate_mean
+FROM current
+JOIN groups ON groups.week = current.week AND groups.name = current.name
+GROUP BY current.item_id, current.event_timestamp

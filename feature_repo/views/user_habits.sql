@@ -1,0 +1,113 @@
+-- A session ends with half an hour of silence. An item is popular when it has had three times the events of the mean
+-- item; both are counted up to the midnight before the event, and what comes later does not change it.
+CREATE TEMP VIEW daily_items AS
+SELECT item_id, day, sum(count(*)) OVER (PARTITION BY item_id ORDER BY day) - count(*) AS earlier
+FROM (SELECT item_id, CAST(event_timestamp AS DATE) AS day FROM events)
+GROUP BY item_id, day;
+
+CREATE TEMP VIEW daily_totals AS
+SELECT
+    day,
+    sum(sum(events)) OVER days - sum(events) AS earlier_events,
+    sum(sum(fresh)) OVER days - sum(fresh) AS earlier_items
+FROM (
+    SELECT CAST(event_timestamp AS DATE) AS day, count(*) AS events, 0 AS fresh FROM events GROUP BY day
+    UNION ALL
+    SELECT day, 0, count(*)
+    FROM (SELECT CAST(min(event_timestamp) AS DATE) AS day FROM events GROUP BY item_id)
+    GROUP BY day
+)
+GROUP BY day
+WINDOW days AS (ORDER BY day);
+
+CREATE TEMP VIEW log AS
+SELECT
+    events.user_id,
+    events.event_timestamp,
+    epoch_us(events.event_timestamp) - lag(epoch_us(events.event_timestamp)) OVER line AS gap,
+    CAST(events.event_timestamp - lag(events.event_timestamp) OVER line <= INTERVAL 30 MINUTE AS INTEGER) AS continued,
+    CAST(daily_items.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
+    CAST(ln(1 + daily_items.earlier) AS DECIMAL(18, 4)) AS fame,
+    CAST(events.target_weight AS DECIMAL(18, 4)) AS weight,
+    CAST(events.consuming AS INTEGER) AS consumed,
+    TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
+    CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued
+FROM events
+JOIN daily_items ON daily_items.item_id = events.item_id AND daily_items.day = CAST(events.event_timestamp AS DATE)
+JOIN daily_totals ON daily_totals.day = CAST(events.event_timestamp AS DATE)
+WINDOW line AS (PARTITION BY events.user_id ORDER BY events.event_timestamp);
+
+WITH steps AS (
+    SELECT
+        user_id,
+        event_timestamp,
+        sum(in_30d) AS events_30d,
+        sum(in_all) AS events_all,
+        sum(entering * (1 - coalesce(continued, 0))) AS sessions_all,
+        sum(in_30d * popular) AS popular_30d,
+        sum(in_all * popular) AS popular_all,
+        sum(in_30d * fame) AS fame_30d,
+        sum(in_all * fame) AS fame_all,
+        sum(in_7d * weight) AS weight_7d,
+        sum(in_30d * weight) AS weight_30d,
+        sum(in_90d * weight) AS weight_90d,
+        sum(in_7d * consumed) AS consumed_7d,
+        sum(in_30d * consumed) AS consumed_30d,
+        sum(in_all * consumed) AS consumed_all,
+        sum(in_30d * valued) AS valued_30d,
+        sum(in_30d * amount) AS amount_30d,
+        sum(in_30d * amount * amount) AS square_30d,
+        min(occurred_at) AS first_at,
+        max(occurred_at) AS last_at,
+        arg_max(gap, occurred_at) FILTER (entering = 1 AND gap > 0) AS last_gap
+    FROM changes
+    GROUP BY user_id, event_timestamp
+),
+
+totals AS (
+    SELECT
+        user_id,
+        event_timestamp,
+        sum(events_30d) OVER history AS events_30d,
+        sum(events_all) OVER history AS events_all,
+        sum(sessions_all) OVER history AS sessions_all,
+        sum(popular_30d) OVER history AS popular_30d,
+        sum(popular_all) OVER history AS popular_all,
+        sum(fame_30d) OVER history AS fame_30d,
+        sum(fame_all) OVER history AS fame_all,
+        sum(weight_7d) OVER history AS weight_7d,
+        sum(weight_30d) OVER history AS weight_30d,
+        sum(weight_90d) OVER history AS weight_90d,
+        sum(consumed_7d) OVER history AS consumed_7d,
+        sum(consumed_30d) OVER history AS consumed_30d,
+        sum(consumed_all) OVER history AS consumed_all,
+        sum(valued_30d) OVER history AS valued_30d,
+        sum(amount_30d) OVER history AS amount_30d,
+        sum(square_30d) OVER history AS square_30d,
+        epoch_us(max(last_at) OVER history) - epoch_us(min(first_at) OVER history) AS lifetime,
+        last_value(last_gap IGNORE NULLS) OVER history AS last_gap
+    FROM steps
+    WINDOW history AS (PARTITION BY user_id ORDER BY event_timestamp)
+)
+
+SELECT
+    user_id,
+    event_timestamp,
+    sessions_all AS user_sessions_all,
+    events_all / sessions_all AS user_events_per_session,
+    lifetime / nullif(events_all - 1, 0) / 3600000000 AS user_gap_mean_hours,
+    lifetime / nullif(sessions_all - 1, 0) / 86400000000 AS user_session_gap_mean_days,
+    last_gap / 3600000000 AS user_gap_last_hours,
+    popular_30d / nullif(events_30d, 0) AS user_popular_share_30d,
+    popular_all / events_all AS user_popular_share_all,
+    fame_30d / nullif(events_30d, 0) AS user_item_fame_mean_30d,
+    fame_all / events_all AS user_item_fame_mean_all,
+    weight_7d AS user_target_weight_7d,
+    weight_30d AS user_target_weight_30d,
+    weight_90d AS user_target_weight_90d,
+    consumed_7d AS user_consumed_7d,
+    consumed_30d AS user_consumed_30d,
+    consumed_all AS user_consumed_all,
+    CASE WHEN valued_30d > 0 THEN sqrt(greatest(square_30d / valued_30d - power(amount_30d / valued_30d, 2), 0)) END
+        AS user_value_spread_30d
+FROM totals
