@@ -35,6 +35,7 @@ def _as_utc(value: datetime) -> datetime:
 
 UtcTime = Annotated[AwareDatetime | NaiveDatetime, AfterValidator(_as_utc)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Objective = Literal["lambdarank", "rank_xendcg", "binary", "regression"]
 
 
@@ -96,13 +97,40 @@ class CandidatesConfig(Section):
     extra_pairs: Annotated[int, Field(ge=0)] = 0
 
 
+class NegativesConfig(Section):
+    """What the training set's negatives are, as shares of their number; they add up to 1.
+
+    `candidates`: proposed and not consumed; `random`: any item; `popular`: items in proportion to their target events
+    before the cut; `impressions`: events of other than target types in the label window that no target event joined.
+    """
+
+    candidates: Share = 0.0
+    random: Share = 0.0
+    popular: Share = 0.0
+    impressions: Share = 0.0
+
+    @model_validator(mode="after")
+    def _add_up(self) -> NegativesConfig:
+        if abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError("shares that add up to 1")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    @property
+    def only_candidates(self) -> bool:
+        return self.candidates == 1
+
+
 class RankerConfig(Section):
     """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number.
 
     `blend` names further objectives, `boosters` how many seeds of each are fitted: the model is their sum. Early
     stopping looks at the mean validation NDCG@10 of the last `smoothing` rounds.
     `labels: graded` ranks pairs by the weights of their event types. `users_per_cut` and `negatives_per_user` bound the
-    training set by seeded sampling (null: all).
+    training set by seeded sampling (null: all); `negatives` says what is sampled.
     """
 
     objective: Objective = "lambdarank"
@@ -115,6 +143,7 @@ class RankerConfig(Section):
     refit_with_validation: bool = True
     labels: Literal["binary", "graded"] = "binary"
     keep_users_without_positives: bool = False
+    negatives: NegativesConfig = NegativesConfig(candidates=1.0)
     negatives_per_user: Annotated[int, Field(ge=1)] | None = None
     users_per_cut: Annotated[int, Field(ge=1)] | None = 50_000
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -18,6 +18,7 @@ from ranking.encoding import Encoding, learn_encoding
 from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.model_store import ModelManifest, ServiceColumns
+from ranking.negatives import learned_rows
 from ranking.order import Groups
 from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
@@ -92,14 +93,19 @@ def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Mate
         truth = read_judged(connection, periods.validation, allow_repeats=config.allow_repeats)
         judged = of_users(candidates[-1], truth.users)
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
-    spines = [spine.filter(rows_to_learn(spine, config.ranker, seed)) for seed, spine in enumerate(spines)]
+        windows = [*periods.train, periods.validation]
+        *spines, refitted = [
+            learned_rows(connection, spine, window, config.ranker, number, allow_repeats=config.allow_repeats)
+            for number, (spine, window) in enumerate(zip([*spines, validation], windows, strict=True))
+        ]
     tables = []
-    for number, spine in enumerate([*spines, validation]):
-        progress("features", number, len(spines) + 1)
+    wanted = [*spines, validation] if config.ranker.negatives.only_candidates else [*spines, validation, refitted]
+    for number, spine in enumerate(wanted):
+        progress("features", number, len(wanted))
         tables.append(read_features(workspace, spine.rows, config.service))
     progress("features", len(tables), len(tables))
-    encoding = learn_encoding(tables[:-1])
-    return _encode(workspace, gains, spines, validation, tables, encoding, truth)
+    encoding = learn_encoding(tables[: len(spines)])
+    return _encode(workspace, gains, spines, validation, refitted, tables, encoding, truth)
 
 
 def _encode(
@@ -107,20 +113,23 @@ def _encode(
     gains: list[float],
     spines: list[Spine],
     validation: Spine,
+    refitted: Spine,
     tables: list[pa.Table],
     encoding: Encoding,
     truth: Truth,
 ) -> Materials:
     matrices = [encoding.encode(tables.pop(0)) for _ in range(len(tables))]
     examples = [Examples(matrix, spine.labels, spine.groups) for matrix, spine in zip(matrices, spines, strict=False)]
-    learned = rows_to_learn(validation, workspace.config.ranker, len(spines))
-    kept = validation.filter(learned)
+    # What is learned from the validation cut: some of the judged rows or, where others are drawn, rows of its own.
+    learned = matrices[-1]
+    if len(matrices) == len(spines) + 1:
+        learned = learned[rows_to_learn(validation, workspace.config.ranker, len(spines))]
     return Materials(
         encoding=encoding,
         gains=gains,
         train=join_examples(examples),
-        validation=Examples(matrices[-1][learned], kept.labels, kept.groups),
-        judge=make_judge(matrices[-1], validation.rows, truth),
+        validation=Examples(learned, refitted.labels, refitted.groups),
+        judge=make_judge(matrices[len(spines)], validation.rows, truth),
         lost=sum(spine.lost for spine in spines),
         users=pa.chunked_array([group_users(spine.rows) for spine in spines]).combine_chunks(),
         cuts=np.repeat(np.arange(len(spines)), [len(spine.groups.sizes) for spine in spines]),
