@@ -20,6 +20,7 @@ from ranking.commands.recommend import recommend
 from ranking.commands.refresh import refresh
 from ranking.commands.serve import serve
 from ranking.commands.train import train
+from ranking.commands.tune import tune
 from ranking.commands.validate import validate
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.command("apply")(apply)
 app.add_typer(candidates, name="candidates")
 app.command("materialize")(materialize)
 app.command("train")(train)
+app.command("tune")(tune)
 app.command("validate")(validate)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
