@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.columns import CONSUMING, ITEM, TARGET_WEIGHT, TIME, USER
 from feature_repo.config import NegativesConfig, RankerConfig, load_config
 from feature_repo.errors import ConfigError
 from feature_repo.periods import Window
@@ -178,3 +180,22 @@ def test_the_test_window_reaches_no_draw_and_a_model_is_the_same_twice(trained: 
         place = table.column_names.index("item_id")
         pq.write_table(table.set_column(place, "item_id", table["item_id"].take(rows)), path)
     assert train(mixed(ours)) == train(mixed(theirs))  # a model's name ends in a digest of its trees
+
+
+def test_text_ids_are_drawn_alike() -> None:
+    import duckdb
+
+    cut = datetime(2024, 1, 11, tzinfo=UTC)
+    log = [("é", "x", -2, 1.0), ("b", "y", -2, 1.0), ("b", "z", -1, 0.0), ("é", "b", 1, 1.0), ("é", "y", 1, 0.0)]
+    users, items, days, weights = zip(*log, strict=True)
+    times = pa.array([cut + timedelta(days=n) for n in days], pa.timestamp("us", tz="UTC"))
+    consuming = pa.array([weight > 0 for weight in weights])
+    events = pa.table([users, items, times, weights, consuming], [USER, ITEM, TIME, TARGET_WEIGHT, CONSUMING])
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("events", events)
+        window = Window(cut, cut + timedelta(days=5))
+        candidates = pa.table({USER: ["é", "é"], ITEM: ["b", "z"]})
+        spine = read_spine(connection, candidates, window, [0.0, 1.0], before=window.end)
+        config = RankerConfig(negatives={"random": 0.5, "impressions": 0.5}, negatives_per_user=4)
+        found = learned_rows(connection, spine, window, config, 0, allow_repeats=False)
+    assert drawn(found) == [("é", "y"), ("é", "z")]
