@@ -1,0 +1,228 @@
+"""`scripts/bench serve`: a request from retrieval to order, over HTTP, in batches, and the store below it.
+
+The world is synthetic and made once, under `<data dir>/bench/serve`. `predict alone` is LightGBM on the matrix that the
+same request scored, so the ratio says what share of a request the model is. Clients, workers and all else share the
+machine's cores. Features are read from the stores of online_store.py: 500 pairs, 30 numbers in three views, vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+import online_store
+import yaml
+from report import Row, show, write_json
+from serve_http import CLIENTS, WORKERS, Load, Server, ask_for, effect_of_events, milliseconds, serving
+
+from feature_repo.config import DEFAULT_PATH
+from feature_repo.data_dir import data_dir
+from feature_repo.loading import LoadOptions, World, load_source
+from feature_repo.store import quiet
+from feature_repo.workspace import Workspace
+from ranking.demo import DemoRun, stages
+from ranking.recommend import recommend_all
+from ranking.serving.batch import all_users
+from ranking.serving.clock import ServingClock
+from ranking.serving.path import RequestPath
+from ranking.serving.request import Ask
+
+CANDIDATES: Final = 500
+K: Final = 10
+QUANTILES: Final = {"p50": 0.5, "p99": 0.99}
+STAGES: Final = ("candidates", "features", "train", "refresh")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the world is, how many trees and how long everything is measured."""
+
+    world: World
+    rounds: int
+    depth: int
+    requests: int
+    seconds: float
+    events: int
+
+
+QUICK: Final = Scale(World(users=300, items=700, days=60, seed=1), 60, 150, 200, 3.0, 10)
+FULL: Final = Scale(World(users=2_000, items=2_000, days=120, seed=1), 300, 200, 1_000, 15.0, 50)
+
+
+def configured(folder: Path, scale: Scale) -> Path:
+    """Write the configuration: the shipped one with three deep sources, one training cut and so many trees."""
+    config = yaml.safe_load(DEFAULT_PATH.read_text(encoding="utf-8"))
+    sources = config["candidates"]["sources"]
+    kept = {name: {**sources[name], "depth": scale.depth} for name in ("recent_popularity", "als", "bm25_knn")}
+    config["candidates"] |= {"sources": kept, "extra_pairs": 0}
+    config["split"]["train"] = [{"quantile": 0.6}]
+    config["ranker"] |= {"blend": [], "boosters": 1, "rounds": scale.rounds, "early_stopping": scale.rounds}
+    config["ranker"]["params"] |= {"num_leaves": 63, "learning_rate": 2 / scale.rounds}
+    config["serving"]["max_candidates"] = CANDIDATES
+    path = folder / "rankhouse.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def made(folder: Path, scale: Scale) -> Workspace:
+    """Return the world with a trained model and the online store at now; stages that are current are not run again."""
+    workspace = Workspace.open(folder / "data", configured(folder, scale))
+    load_source("synthetic", workspace.lake, LoadOptions(world=scale.world, config=workspace.config))
+    chain = {name: stage for name, stage in stages().items() if name in STAGES}
+    with quiet():
+        for _ in DemoRun(workspace).run(chain, lambda _: lambda what, done, total: None):
+            pass
+    return workspace
+
+
+@contextmanager
+def copied(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield a copy to post events to, so that the world stays as it was made."""
+    with tempfile.TemporaryDirectory(dir=workspace.data_dir.parent) as folder:
+        target = Path(folder) / "data"
+        shutil.copytree(workspace.data_dir, target)
+        yield Workspace.open(target, workspace.config_path)
+    workspace.export()
+
+
+def quantile_rows(case: str, ours: np.ndarray, peer: np.ndarray | None, peer_name: str | None) -> list[Row]:
+    """Return a row per quantile, in milliseconds."""
+    return [
+        Row(
+            case,
+            name,
+            "ms",
+            float(np.quantile(ours, q)),
+            None if peer is None else float(np.quantile(peer, q)),
+            peer_name,
+        )
+        for name, q in QUANTILES.items()
+    ]
+
+
+def request_cases(path: RequestPath, users: list[int], scale: Scale) -> tuple[list[Row], np.ndarray]:
+    """Measure whole requests beside `predict` on what they scored; also return the times of /recommend's path."""
+    clock = ServingClock(path.workspace)
+    items = tuple(np.random.default_rng(0).permutation(path.catalogue.items.to_numpy())[:CANDIDATES].tolist())
+    cases = {
+        "recommend": [Ask(user, K) for user in users],
+        f"rank {len(items)}": [Ask(user, K, items=items) for user in users],
+    }
+    rows, taken = [], {}
+    for case, asks in cases.items():
+        scored = [path.answer(ask, clock.now())[1] for ask in asks[:20]]
+        matrices = [one.matrix[~np.isnan(one.scores)] for one in scored if one is not None]
+        ours = milliseconds(lambda i, asks=asks: path.answer(asks[i % len(asks)], clock.now()), scale.requests)
+        alone = milliseconds(lambda i, all_=matrices: path.score(all_[i % len(all_)]), scale.requests)
+        taken[case] = ours
+        rows += quantile_rows(case, ours, alone, "predict alone")
+        rows.append(Row(case, "candidates", "items", float(np.median([len(matrix) for matrix in matrices]))))
+    return rows, taken["recommend"]
+
+
+def http_cases(server: Server, users: list[int], in_process: np.ndarray, scale: Scale) -> tuple[list[Row], Load]:
+    """Measure one client, then several; also return what the several saw."""
+    one = ask_for(server, users, scale.seconds, clients=1)
+    many = ask_for(server, users, scale.seconds)
+    case = f"HTTP, {CLIENTS} clients, {WORKERS} workers"
+    rows = [
+        *quantile_rows("HTTP, 1 client", one.milliseconds, in_process, "in process"),
+        Row(case, "rate", "requests/s", many.rate, better="higher"),
+        *quantile_rows(case, many.milliseconds, None, None),
+        Row(case, "errors", "requests", float(one.errors + many.errors)),
+    ]
+    return rows, many
+
+
+def load_cases(server: Server, users: list[int], rate: float, minutes: float) -> list[Row]:
+    """Ask at a steady rate for minutes: errors, the slowest, and how much larger the server became."""
+    ask_for(server, users, min(10.0, minutes * 6), rate=rate)
+    before = server.megabytes()
+    seen = ask_for(server, users, minutes * 60, rate=rate)
+    growth = 100 * (server.megabytes() / before - 1)
+    case = f"load, {minutes:g} min at 80%"
+    return [
+        Row(case, "rate", "requests/s", seen.rate, better="higher"),
+        *quantile_rows(case, seen.milliseconds, None, None),
+        Row(case, "errors", "requests", float(seen.errors)),
+        Row(case, "memory before", "MB", before),
+        Row(case, "growth", "%", growth),
+    ]
+
+
+def served_cases(workspace: Workspace, users: list[int], in_process: np.ndarray, options: Options) -> list[Row]:
+    """Everything that is asked over HTTP."""
+    scale = options.scale
+    targets = workspace.lake.roles(workspace.config).targets
+    event_type = max(targets, key=targets.__getitem__)
+    with copied(workspace) as own, serving(own) as server:
+        rows, many = http_cases(server, users, in_process, scale)
+        if options.minutes:
+            rows += load_cases(server, users, 0.8 * many.rate, options.minutes)
+        effect = np.array(effect_of_events(server, users[: scale.events], event_type))
+    return rows + quantile_rows("events, post to effect", effect, None, None)
+
+
+def batch_cases(workspace: Workspace) -> list[Row]:
+    """Write everyone's list."""
+    out = workspace.data_dir.parent / "everyone.parquet"
+    start = perf_counter()
+    written = recommend_all(workspace, out, K)
+    seconds = perf_counter() - start
+    out.unlink()
+    return [Row("recommend --all", "rate", "users/s", written.users / seconds, better="higher")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    scale: Scale
+    quick: bool
+    minutes: float
+
+
+def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
+    """Return the rows of every case, and notes about the run."""
+    workspace = made(folder, options.scale)
+    path = RequestPath.open(workspace)
+    path.warm_up()
+    gc.collect()
+    gc.freeze()
+    users: list[Any] = np.random.default_rng(1).permutation(all_users(workspace).to_numpy())[:100].tolist()
+    rows, in_process = request_cases(path, users, options.scale)
+    notes = [f"{path.model.booster.num_trees()} trees on {len(path.columns.names)} columns that they split on."]
+    rows += served_cases(workspace, users, in_process, options)
+    rows += batch_cases(workspace)
+    rows += online_store.measure(quick=options.quick)
+    where = "this run has no case for it" if shutil.which("redis-server") else "no redis-server on the PATH"
+    notes.append(f"read 500, redis: not run, {where}.")
+    return rows, notes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench serve", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="a smaller world, less repeats")
+    parser.add_argument("--minutes", type=float, default=0.0, help="also a load test of so many minutes")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    options = Options(QUICK if chosen.quick else FULL, chosen.quick, chosen.minutes)
+    folder = data_dir() / "bench" / "serve" / ("quick" if chosen.quick else "full")
+    rows, notes = measure(folder, options)
+    show("serve", rows, notes)
+    if chosen.json:
+        write_json(rows, chosen.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""`scripts/bench serve` without its world: a server of its own, clients, and what is made of their times."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.config import load_config
+from feature_repo.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
+
+import serve
+import serve_http
+
+
+def test_clients_are_answered_and_events_take_effect(
+    served: Workspace, copy_of: Callable[[Workspace], Workspace]
+) -> None:
+    with serve_http.serving(copy_of(served), workers=1) as server:
+        seen = serve_http.ask_for(server, [1, 2, 3], 0.5, clients=2, rate=20)
+        assert seen.errors == 0
+        assert 2 <= len(seen.milliseconds) <= 14
+        assert server.megabytes() > 50
+        assert len(serve_http.effect_of_events(server, [1, 2], "purchase")) == 2
+    assert server.process.returncode is not None
+
+
+def test_quantiles_lie_beside_those_of_the_peer() -> None:
+    p50, p99 = serve.quantile_rows("case", np.arange(101.0), np.arange(101.0) / 2, "peer")
+    assert (p50.ours, p50.peer, p50.ratio) == (50, 25, 0.5)
+    assert (p99.metric, p99.ours) == ("p99", 99)
+
+
+@pytest.mark.parametrize("scale", [serve.QUICK, serve.FULL])
+def test_the_world_is_configured_within_the_shipped_keys(tmp_path: Path, scale: serve.Scale) -> None:
+    config = load_config(serve.configured(tmp_path, scale))
+    assert {source.depth for source in config.candidates.sources.values()} == {scale.depth}
+    assert config.ranker.rounds == scale.rounds
