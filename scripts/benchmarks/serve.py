@@ -54,7 +54,7 @@ class Scale:
     events: int
 
 
-QUICK: Final = Scale(World(users=300, items=700, days=60, seed=1), 60, 150, 200, 3.0, 10)
+QUICK: Final = Scale(World(users=300, items=700, days=60, seed=1), 60, 150, 100, 2.0, 5)
 FULL: Final = Scale(World(users=2_000, items=2_000, days=120, seed=1), 300, 200, 1_000, 15.0, 50)
 
 
