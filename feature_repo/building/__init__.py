@@ -7,4 +7,6 @@ changes     the prepared relations that the SQL sees
 transform   one view's SQL on one calendar -> checked rows
 parts       rows -> monthly Parquet files, replaced as a whole
 run         plan, compute, write
+leaks       does a view look ahead?
+scaffold    a new view from a template
 """

@@ -1,7 +1,8 @@
-"""`rankhouse features`: what the feature views lack, and computing it."""
+"""`rankhouse features`: what the feature views lack, computing it, checking it, and writing a new one."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,16 @@ from ranking.commands.options import ConfigFile, DataDir
 if TYPE_CHECKING:
     from feature_repo.building.plan import Plan
 
-app = typer.Typer(help="Plan and compute the feature views.", no_args_is_help=True)
+
+class Entity(StrEnum):
+    """What a new view may be keyed by."""
+
+    USER = "user"
+    ITEM = "item"
+    USER_ITEM = "user_item"
+
+
+app = typer.Typer(help="Plan, compute, check and add feature views.", no_args_is_help=True)
 
 Views = Annotated[list[str] | None, typer.Argument(help="Views to look at.  [default: all]", show_default=False)]
 
@@ -79,6 +89,22 @@ def check(views: Views = None, data_dir: DataDir = None, config: ConfigFile = No
     if leaks:
         raise typer.Exit(1)
     console.print(f"no view looks ahead at {', '.join(f'{moment:%Y-%m-%d %H:%M:%S}' for moment in moments)}")
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the view, for example item_returns.")],
+    entity: Annotated[Entity, typer.Option("--entity", help="What the view is keyed by.")],
+) -> None:
+    """Write a new view from a template: definition, SQL and a test, which work as they are."""
+    from rich.console import Console
+
+    from feature_repo.building.scaffold import ROOT, new_view
+
+    console = Console(soft_wrap=True)
+    for path in new_view(name, entity.value):
+        console.print(f"wrote {path.relative_to(ROOT)}", highlight=False)
+    console.print(f"next: rankhouse features build {name}; rankhouse apply", highlight=False)
 
 
 def _print(plans: list[Plan]) -> None:

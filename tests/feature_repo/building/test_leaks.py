@@ -8,25 +8,14 @@ from pathlib import Path
 import pytest
 
 import feature_repo.building.leaks as leaks
+import feature_repo.views
 from feature_repo.building.leaks import find_leaks
 from feature_repo.discovery import sql_path
 from feature_repo.lake import Lake
 from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
 
-VIEWS = (
-    "item_attributes",
-    "item_audience",
-    "item_encoding",
-    "item_engagement",
-    "item_popularity",
-    "user_activity",
-    "user_attributes",
-    "user_category_affinity",
-    "user_habits",
-    "user_item",
-    "user_segments",
-)
+VIEWS = tuple(sorted(path.stem for path in Path(feature_repo.views.__file__).parent.glob("*.sql")))
 ML_100K = Path(__file__).parents[3].parent / "shared" / "data" / "ml-100k"
 
 

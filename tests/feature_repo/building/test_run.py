@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+import feature_repo.views
 from feature_repo.building.plan import UP_TO_DATE
 from feature_repo.building.run import build_features, plan_features
 from feature_repo.building.state import ViewState
@@ -19,19 +20,7 @@ from feature_repo.errors import MissingError
 from feature_repo.lake import Lake
 from feature_repo.workspace import Workspace
 
-VIEWS = (
-    "item_attributes",
-    "item_audience",
-    "item_encoding",
-    "item_engagement",
-    "item_popularity",
-    "user_activity",
-    "user_attributes",
-    "user_category_affinity",
-    "user_habits",
-    "user_item",
-    "user_segments",
-)
+VIEWS = tuple(sorted(path.stem for path in Path(feature_repo.views.__file__).parent.glob("*.sql")))
 
 
 def contents(workspace: Workspace) -> dict[str, bytes]:
