@@ -31,7 +31,7 @@ def test_no_view_leaks_on_movielens(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     load_source(str(ML_100K), lake, LoadOptions())
     workspace = Workspace.open(tmp_path)
-    for view in ("user_activity", "item_popularity", "user_category_affinity"):
+    for view in VIEWS:
         assert find_leaks(workspace, view, [workspace.periods.test.start]) == []
 
 
