@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
 from feature_repo.on_demand.columns import (
     COUNTS,
@@ -51,7 +52,7 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
         for how, pool in pooled(matches.taken(users.beside(columns[name])), matches.rows).items():
             result[f"{prefix}_{how}"] = np.where(empty, np.nan, pool)
     # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
-    latest = pooled(matches.taken(users.beside(columns[LAST]).cast("int64")) / 1e6, matches.rows)["max"]
+    latest = pooled(matches.taken(pa.array(seconds(users.beside(columns[LAST])))), matches.rows)["max"]
     result[SINCE] = np.where(latest > 0, (seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
     return result
 

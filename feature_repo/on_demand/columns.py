@@ -118,7 +118,10 @@ def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
 
 def seconds(times: pa.Array) -> np.ndarray:
     """Times in microseconds as seconds: float64, NaN for null."""
-    return times.cast("int64").to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+    moments = times.to_numpy(zero_copy_only=False)
+    result = moments.view(np.int64) / 1e6
+    result[np.isnat(moments)] = np.nan
+    return result
 
 
 def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:

@@ -144,8 +144,10 @@ class Matches:
 
     def taken(self, values: pa.Array, missing: float = 0.0) -> np.ndarray:
         """Return the left values that were matched, as float64; `missing` for a null and where there is no match."""
-        numbers = np.append(values.cast(pa.float64()).to_numpy(zero_copy_only=False), missing)
-        return np.where(np.isnan(numbers), missing, numbers)[self.left]
+        numbers = np.full(len(values) + 1, missing)
+        numbers[:-1] = values.to_numpy(zero_copy_only=False)
+        numbers[np.isnan(numbers)] = missing
+        return numbers[self.left]
 
 
 def pooled(values: np.ndarray, lists: RowLists) -> dict[str, np.ndarray]:
