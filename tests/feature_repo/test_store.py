@@ -46,6 +46,25 @@ def test_an_unknown_service_is_named(world: Workspace) -> None:
         store.historical_features(world, spine(world, 1), "ranker_v2")
 
 
+def test_a_query_over_the_lake_is_an_entity_frame(world: Workspace) -> None:
+    query = """
+        SELECT e.user_id, e.item_id, e.event_timestamp, e.value AS label
+        FROM events AS e JOIN users USING (user_id) JOIN items USING (item_id)
+        WHERE hash(e.user_id, e.item_id, e.event_timestamp) % 50 = 0
+    """
+    features = ["item_popularity:item_events_7d", "user_item:pair_events_all", "item_attributes:item_categories"]
+    opened = store.open_store(world)
+    with store.quiet():
+        asked = opened.get_historical_features(query, features).to_arrow()
+        with world.connect() as connection:
+            frame = connection.sql(query).to_arrow_table()
+        given = opened.get_historical_features(frame, features).to_arrow()
+    order = [("user_id", "ascending"), ("item_id", "ascending"), ("event_timestamp", "ascending")]
+    assert asked.num_rows > 20
+    assert asked.column_names[:4] == ["user_id", "item_id", "event_timestamp", "label"]
+    assert asked.sort_by(order).equals(given.sort_by(order))
+
+
 def test_retrieval_reads_a_users_items_in_order(world: Workspace) -> None:
     opened = store.open_store(world)
     with world.connect() as connection:
