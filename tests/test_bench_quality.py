@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from candidate_gen.interactions import read_interactions
 from feature_repo.config import Cut, load_config
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.loading import LoadOptions, load_source
@@ -22,10 +23,12 @@ from ranking.truth import read_judged
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
 
 import quality
+import quality_chain
 import quality_folds
 import quality_handover
 import quality_peer_models
 import quality_report
+import quality_runs
 import quality_sample
 import quality_scores
 
@@ -180,11 +183,81 @@ class TestFolds:
         assert moved.ranker.seed == fold.config.ranker.seed + 3
         assert moved.candidates.seed == fold.config.candidates.seed + 3
 
+    def test_cuts_that_are_asked_for_lie_evenly(self) -> None:
+        asked = quality_folds.with_cuts(load_config(), 9)
+        quantiles = [cut.quantile for cut in asked.split.train]
+        assert (quantiles[0], quantiles[-1]) == quality_folds.SPACED
+        assert np.diff(quantiles) == pytest.approx(np.full(8, 0.04375), abs=1e-4)
+        assert asked.model_copy(update={"split": load_config().split}) == load_config()
+
     def test_a_split_by_dates_cannot_roll(self, workspace: Workspace) -> None:
         split = workspace.config.split.model_copy(update={"test": Cut(date=workspace.periods.test.start)})
         dated = Workspace(workspace.data_dir, workspace.config.model_copy(update={"split": split}))
         with pytest.raises(ConfigError, match="--one-window"):
             quality_folds.choose_folds(dated)
+
+
+class TestRuns:
+    """The chain itself is replaced by a process that leaves what the chain leaves."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        asked: list[list[str]] = []
+
+        def run_command(command: list[str], variables: dict[str, str] | None = None) -> None:
+            code, *runs = command[3:]
+            asked.append([Path(run).name for run in runs])
+            for run in map(Path, runs):
+                assert (run / "config.yaml").exists()
+                account = {"code": code, "seconds": {"train": 2.0}, "peak_mb": 10.0, "cuts": 3, "rounds": 5}
+                (run / "run.json").write_text(json.dumps(account), encoding="utf-8")
+
+        monkeypatch.setattr(quality_runs, "run_command", run_command)
+        return asked
+
+    def _runs(self, workspace: Workspace, *, any_code: bool = False) -> quality_runs.Runs:
+        [fold] = quality_folds.choose_folds(workspace, pool=False)
+        return quality_runs.Runs(fold, workspace, print, any_code)
+
+    def test_the_first_seed_runs_alone_and_only_what_is_missing_runs_again(
+        self, workspace: Workspace, asked: list[list[str]]
+    ) -> None:
+        accounts = self._runs(workspace).complete(3)
+        assert asked == [["0"], ["1", "2"]]
+        assert [account.whole for account in accounts] == [True, False, False]
+        (self._runs(workspace).folder / "1" / "run.json").unlink()
+        assert len(self._runs(workspace).complete(4)) == 4
+        assert asked[2:] == [["1", "3"]]
+
+    def test_runs_of_other_code_are_used_on_request_alone(
+        self, workspace: Workspace, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._runs(workspace).complete(1)
+        monkeypatch.setattr(quality_runs, "code_digest", lambda: "new")
+        said: list[str] = []
+        [fold] = quality_folds.choose_folds(workspace, pool=False)
+        quality_runs.Runs(fold, workspace, said.append, any_code=True).complete(1)
+        assert asked == [["0"]]
+        assert "other code" in said[-1]
+        self._runs(workspace).complete(1)
+        assert asked == [["0"], ["0"]]
+
+    def test_another_configuration_has_runs_of_its_own(self, workspace: Workspace) -> None:
+        one = self._runs(workspace)
+        more = quality_folds.Fold("test", one.fold.window, quality_folds.with_cuts(one.fold.config, 5))
+        assert quality_runs.Runs(more, workspace, print).folder != one.folder
+
+    def test_only_sources_without_a_seed_are_fitted_once(self, workspace: Workspace) -> None:
+        sources = quality_chain.Sources()
+        config = workspace.config.candidates
+        with workspace.connect() as connection:
+            early, late = (read_interactions(connection, cut) for cut in workspace.periods.cuts[-2:])
+        first = sources(config)["popular"].fit(early)
+        assert sources(config)["popular"].fit(early) is first
+        assert sources(config)["popular"].fit(late) is not first
+        again = config.model_copy(update={"seed": 9})
+        assert sources(again)["als"].get_params()["seed"] == 9
+        assert sources(again)["als"].fit(early) is not sources(again)["als"].fit(early)
 
 
 class TestScores:
@@ -218,7 +291,7 @@ class TestScores:
         )
         assert quality_scores.compare(more, base).verdict == "better"
         assert quality_scores.compare(base, more).verdict == "worse"
-        assert quality_scores.compare(base, base).verdict == "no difference"
+        assert quality_scores.compare(base, base).verdict == "not different"
         assert quality_scores.compare(same, base).low < quality_scores.compare(same, base).high
 
     def test_lists_with_seen_items_are_refused(self, workspace: Workspace) -> None:
@@ -294,7 +367,10 @@ class TestReport:
             best_source="bm25",
             peers={case: peers[name] for case, name in named.items()},
             peer_names=named,
-            training=[{"name": "test, seed 0", "seconds": {"candidates": 2.0, "train": 1.0}, "peak_mb": 300.0}],
+            training=[
+                quality_runs.Account("test, seed 0", 0, True, "c", {"candidates": 2.0, "train": 1.0}, 300.0, 3),
+                quality_runs.Account("test, seed 1", 1, False, "c", {"candidates": 9.0}, 900.0, 3),
+            ],
             notes=["Looks: 1"],
         )
 
@@ -310,7 +386,11 @@ class TestReport:
         [single] = [row for row in found if (row["case"], row["metric"]) == ("best single", "ndcg@10")]
         assert single["peer_name"] == "bm25"
         assert single["ratio"] == pytest.approx(single["ours"] / single["peer"])
-        assert {"case": "training", "metric": "memory", "unit": "MB", "ours": 300.0}.items() <= found[-1].items()
+        taken = {row["metric"]: row["ours"] for row in found if row["case"] == "training"}
+        assert taken == {"time": 3.0, "memory": 300.0, "cuts": 3}
+        for metric in quality_scores.METRICS:
+            assert {("best single", f"{metric} difference"), ("best single by that metric", metric)} <= set(keys)
+        assert [row["ours"] for row in found if row["metric"].startswith("ndcg@10, seed")] == [0.3, 0.31]
         json.dumps(found, allow_nan=False)
 
     def test_the_table_says_which_source_and_how_sure(
@@ -320,5 +400,5 @@ class TestReport:
 
         quality_report.show(result, Console(width=200))
         printed = capsys.readouterr().out
-        for text in ("best single: bm25", "better", "test, seed 0: 3 s, 300 MB", "Looks: 1"):
+        for text in ("best single: bm25", "better", "by metric", "test, seed 0: 3 s, 300 MB", "Looks: 1"):
             assert text in printed

@@ -1,16 +1,15 @@
 """`scripts/bench quality DATASET`: two-stage against its best single source and against peers, by the truth protocol.
 
 Everything is written below `<data dir>/bench/quality/<data set>/`; peers run in an environment of their own, and what
-they recommended is used again while their input, code and requirements stay the same.
+they recommended is used again while their input, code and requirements stay the same. So are our own runs, so that a
+benchmark that was stopped goes on where it was (quality_runs.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +17,19 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
 from quality_environment import peers_python
-from quality_folds import Fold, choose_folds, write_config
+from quality_folds import SPACED, Fold, choose_folds, with_cuts, write_config
 from quality_handover import hand_over
-from quality_report import Result, rows, show, show_peers
+from quality_report import TRAINING, Result, rows, show, show_peers, show_training, training_rows
+from quality_runs import Account, Lists, Runs, run_command
 from quality_sample import write_sample
 from quality_scores import Scores, best, check_lists, pool, score
 from report import Row, write_json
 from rich.console import Console
 
+from feature_repo.config import load_config
 from feature_repo.data_dir import data_dir
 from feature_repo.errors import RankhouseError
 from feature_repo.loading import LoadOptions, load_source
@@ -42,8 +43,6 @@ REQUIREMENTS = HERE / "requirements-quality.txt"
 QUICK_USERS, QUICK_ROUNDS = 600, 100
 PEER_FILES = ("quality_peers.py", "quality_peer_models.py", "quality_peer_two_stage.py")
 VARIANTS = ("tuned", "defaults", "tutorial")
-Lists = dict[str, list[pa.Table]]
-"""The lists of every seed, by the name of the ranking."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Bench:
     quick: bool
     seeds: int
     pool: bool
+    any_code: bool
     say: Callable[[str], None]
 
     @property
@@ -91,21 +91,8 @@ class Bench:
             load_source(source, workspace.lake, options)
         return workspace
 
-    def ours(self, fold: Fold, workspace: Workspace) -> tuple[Lists, list[dict[str, object]]]:
-        """Run the chain for every seed; return its lists and the account of every run."""
-        lists: Lists = {}
-        accounts = []
-        for seed in range(self.seeds):
-            config, out = workspace.data_dir / f"seed-{seed}.yaml", workspace.data_dir / "runs" / str(seed)
-            write_config(fold.with_seed(seed), config)
-            self.say(f"{fold.name}: the chain, seed {seed}")
-            command = [sys.executable, str(HERE / "quality_chain.py"), str(workspace.data_dir), str(config), str(out)]
-            _run(command, {})
-            for name in ["two-stage", *(f"source {source}" for source in fold.config.candidates.sources)]:
-                lists.setdefault(name, []).append(pq.read_table(out / f"{name}.parquet"))
-            account = json.loads((out / "run.json").read_text(encoding="utf-8"))
-            accounts.append({"name": f"{fold.name}, seed {seed}", **account})
-        return lists, accounts
+    def runs(self, fold: Fold, workspace: Workspace) -> Runs:
+        return Runs(fold, workspace, self.say, self.any_code)
 
     def peers(self, fold: Fold, workspace: Workspace) -> tuple[Lists, dict[str, dict[str, object]]]:
         """Return the peers' lists at the test cut and the account of their tuning."""
@@ -117,7 +104,7 @@ class Bench:
         else:
             self.say(f"{fold.name}: the peers")
             command = [str(peers_python()), str(HERE / "quality_peers.py"), str(handover), str(out)]
-            _run(command + (["--quick"] if self.quick else []), {"OMP_NUM_THREADS": "1"})
+            run_command(command + (["--quick"] if self.quick else []), {"OMP_NUM_THREADS": "1"})
         accounts = json.loads((out / "tuning.json").read_text(encoding="utf-8"))
         return {name: [pq.read_table(path) for path in sorted(out.glob(f"{name}.*.parquet"))] for name in accounts}, (
             accounts
@@ -141,7 +128,7 @@ class Bench:
 def measure(bench: Bench, only: str | None, console: Console) -> list[Row]:
     """Run, print, and return the rows of the JSON file (none for the peers alone)."""
     scores: dict[str, list[Scores]] = {}
-    training: list[dict[str, object]] = []
+    training: list[Account] = []
     chosen: dict[str, list[str]] = {}
     looks: list[Count] = []
     prepared = bench.prepare()
@@ -150,8 +137,9 @@ def measure(bench: Bench, only: str | None, console: Console) -> list[Row]:
         truth = _truth(workspace)
         lists: Lists = {}
         if only != "peers":
-            lists, accounts = bench.ours(fold, workspace)
-            training += accounts
+            runs = bench.runs(fold, workspace)
+            training += runs.complete(bench.seeds)
+            lists |= runs.lists(bench.seeds)
         if only != "ours":
             found, tuning = bench.peers(fold, workspace)
             lists |= {f"peer {name}": tables for name, tables in found.items()}
@@ -174,19 +162,29 @@ def measure(bench: Bench, only: str | None, console: Console) -> list[Row]:
     return rows(result)
 
 
+def measure_training(bench: Bench, case: str, console: Console) -> list[Row]:
+    """Train once per window, from nothing, and print time and memory; no list is scored on a test window."""
+    training = []
+    for fold, workspace in bench.prepare():
+        workspace.export()
+        training += bench.runs(fold, workspace).complete(1)
+    show_training(training, console)
+    return training_rows(training, case)
+
+
 def _result(
     bench: Bench,
     prepared: list[tuple[Fold, Workspace]],
     pooled: dict[str, Scores],
     peers: dict[str, Scores],
-    training: list[dict[str, object]],
+    training: list[Account],
     looks: list[Count],
 ) -> Result:
     sources = {name.removeprefix("source "): value for name, value in pooled.items() if name.startswith("source ")}
     ours = pooled["two-stage"]
     windows = ", ".join(f"[{fold.window.start:%Y-%m-%d %H:%M:%S}, {fold.window.end:%Y-%m-%d})" for fold, _ in prepared)
     named = best_variants(peers)
-    low, high = min(ours.seeds), max(ours.seeds)
+    seeds = np.array(ours.seeds)
     return Result(
         title=f"{bench.name}: {len(ours.users):,} users, {bench.seeds} seeds",
         ours=ours,
@@ -197,7 +195,9 @@ def _result(
         training=training,
         notes=[
             f"Test windows (UTC): {windows}",
-            f"NDCG@10 of two-stage by seed: {low:.4f} to {high:.4f}",
+            f"NDCG@10 of two-stage by seed: {', '.join(f'{value:.4f}' for value in seeds)}; "
+            f"mean {seeds.mean():.4f}, standard deviation {seeds.std():.4f}",
+            "A seed moves both stages: the seeded sources' fits, the drawn pairs and negatives, the trees",
             f"Looks at {'this window' if len(looks) == 1 else 'these windows'} with our lists, this one included: "
             f"{max(count.looks for count in looks)}, of {max(count.configurations for count in looks)} configurations "
             f"({bench.looks_dir / FILE})",
@@ -217,12 +217,6 @@ def best_variants(peers: dict[str, Scores]) -> dict[str, str]:
 def _truth(workspace: Workspace) -> Truth:
     with workspace.connect() as connection:
         return read_judged(connection, workspace.periods.test, allow_repeats=workspace.config.allow_repeats)
-
-
-def _run(command: list[str], variables: dict[str, str]) -> None:
-    done = subprocess.run(command, env=os.environ | variables, stdout=sys.stderr, check=False)
-    if done.returncode:
-        raise SystemExit(f"`{' '.join(command)}` ended with status {done.returncode}.")
 
 
 def _digest(handover: Path, quick: bool) -> str:
@@ -252,7 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_USERS:,} users, small searches, one seed")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     parser.add_argument("--config", type=Path, help="configuration (default: feature_repo/rankhouse.yaml)")
-    parser.add_argument("--only", choices=("ours", "peers"), help="leave the other half out")
+    parser.add_argument("--only", choices=("ours", "peers", "training"), help="leave the rest out")
+    parser.add_argument("--cuts", type=int, help=f"so many training cuts, evenly between the quantiles {SPACED}")
+    parser.add_argument("--any-code", action="store_true", help="go on with finished runs that other code has made")
     parser.add_argument("--one-window", action="store_true", help="don't pool windows, however few users are judged")
     options = parser.parse_args(arguments)
     if options.json and options.only == "peers":
@@ -262,9 +258,18 @@ def main(arguments: list[str] | None = None) -> int:
     folder = home / "bench" / "quality" / (Path(source).name + ("-quick" if options.quick else ""))
     seeds = options.seeds or (1 if options.quick else 5)
     config = options.config.absolute() if options.config else None
-    bench = Bench(folder, home, config, source, options.quick, seeds, not options.one_window, errors.print)
+    case = TRAINING
     try:
-        found = measure(bench, options.only, console)
+        if options.cuts:
+            spaced = with_cuts(load_config(config), options.cuts)
+            config, case = folder / f"cuts-{options.cuts}.yaml", f"{TRAINING}, {options.cuts} cuts"
+            write_config(spaced, config)
+        pooled = not options.one_window
+        bench = Bench(folder, home, config, source, options.quick, seeds, pooled, options.any_code, errors.print)
+        if options.only == "training":
+            found = measure_training(bench, case, console)
+        else:
+            found = measure(bench, options.only, console)
     except RankhouseError as error:
         errors.print(f"[red]{error}[/red]")
         return 2

@@ -1,29 +1,42 @@
-"""One training run of the whole chain on a workspace, in a process of its own, so that its peak memory is its own.
+"""Training runs of the whole chain on a workspace, in a process of their own: so its peak memory is that of the run.
 
-    python quality_chain.py DATA_DIR CONFIG OUT
+    python quality_chain.py DATA_DIR CODE RUN [RUN ...]
 
-OUT receives `two-stage.parquet` and `source NAME.parquet` (user_id, item_id, rank; ten per judged user of the test
-window) and `run.json` with the seconds per stage, the peak memory and the validation metrics. The same functions as
-the commands candidates, features, train and evaluate.
+CODE is a digest that the account repeats. Every RUN is a folder that holds a config.yaml. It receives
+`two-stage.parquet` and `source NAME.parquet` (user_id, item_id, rank; ten per judged user of the test window) and,
+last, `run.json`: seconds per stage, peak memory, validation metrics. The same functions as the commands candidates,
+features, train and evaluate.
+
+Several runs differ in their seeds alone. Sources without a seed are then fitted once per cut, and features, which no
+seed reaches, are found current; their seconds and memory are therefore no training run's, and only those of a run that
+is alone, on a workspace without features, are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from candidate_gen import entity_table
+from candidate_gen.configured import configured_sources
+from candidate_gen.interactions import Interactions
+from candidate_gen.source import CandidateSource
 from feature_repo.building.run import build_features
 from feature_repo.columns import ITEM, RANK, USER
+from feature_repo.config import CandidatesConfig
 from feature_repo.store import apply
 from feature_repo.workspace import Workspace
 from ranking.evaluate import evaluate, source_lists
@@ -32,10 +45,40 @@ from ranking.train import train
 from ranking.truth import read_judged
 
 K = 10
+CONFIG, ACCOUNT, TWO_STAGE = "config.yaml", "run.json", "two-stage.parquet"
 Result = TypeVar("Result")
 
 
-def run(workspace: Workspace, out: Path) -> None:
+@dataclass(frozen=True)
+class FitOnce:
+    """Stands for a source without a seed: stage one has it fitted and goes on with the fitted source that it gets.
+
+    `fitted`: what was fitted before, by cut; another fit on the same log would give the same bytes.
+    """
+
+    source: CandidateSource
+    fitted: dict[datetime, CandidateSource]
+
+    def fit(self, interactions: Interactions) -> CandidateSource:
+        if interactions.as_of not in self.fitted:
+            self.fitted[interactions.as_of] = self.source.fit(interactions)
+        return self.fitted[interactions.as_of]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Stands for `configured_sources` in runs that differ in their seeds alone; `fitted`: by name, then by cut."""
+
+    fitted: dict[str, dict[datetime, CandidateSource]] = field(default_factory=dict)
+
+    def __call__(self, config: CandidatesConfig) -> dict[str, CandidateSource | FitOnce]:
+        return {
+            name: source if "seed" in source.get_params() else FitOnce(source, self.fitted.setdefault(name, {}))
+            for name, source in configured_sources(config).items()
+        }
+
+
+def run(workspace: Workspace, out: Path, code: str) -> None:
     """Train and write lists and figures; what the workspace holds at these cuts is replaced."""
     seconds: dict[str, float] = {}
     _timed(seconds, "candidates", lambda: entity_table.write_candidates(workspace, list(workspace.periods.cuts)))
@@ -43,11 +86,16 @@ def run(workspace: Workspace, out: Path) -> None:
     manifest = _timed(seconds, "train", lambda: train(workspace))
     # The kernel counts kilobytes; whatever evaluation needs comes after.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    out.mkdir(parents=True, exist_ok=True)
     _, lists = evaluate(workspace, model=manifest.name, k=K)
-    pq.write_table(lists.select([USER, ITEM, RANK]), out / "two-stage.parquet")
+    pq.write_table(lists.select([USER, ITEM, RANK]), out / TWO_STAGE)
     _write_sources(workspace, out)
-    (out / "run.json").write_text(json.dumps(_account(manifest, seconds, peak), indent=2) + "\n", encoding="utf-8")
+    account = {"code": code} | _account(manifest, seconds, peak) | {"cuts": len(workspace.periods.train)}
+    temporary = out / f".{ACCOUNT}"
+    temporary.write_text(json.dumps(account, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, out / ACCOUNT)
+    stages = ", ".join(f"{name} {taken:.0f} s" for name, taken in seconds.items())
+    ndcg = manifest.metrics["validation ndcg@10"]
+    print(f"seed {out.name}: {stages}; {manifest.rounds} trees, validation NDCG@10 {ndcg:.4f}", flush=True)
 
 
 def _features(workspace: Workspace) -> None:
@@ -71,7 +119,6 @@ def _account(manifest: ModelManifest, seconds: dict[str, float], peak: float) ->
         "seconds": seconds,
         "peak_mb": peak,
         "rounds": manifest.rounds,
-        "cuts": len(manifest.cuts),
         "validation": manifest.metrics,
         "training": manifest.training,
     }
@@ -85,12 +132,17 @@ def _timed(seconds: dict[str, float], name: str, stage: Callable[[], Result]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the chain once for scripts/bench quality.")
+    parser = argparse.ArgumentParser(description="Run the chain for scripts/bench quality.")
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("code")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run")
     options = parser.parse_args()
-    run(Workspace.open(options.data_dir, options.config), options.out)
+    if len(options.runs) == 1:
+        run(Workspace.open(options.data_dir, options.runs[0] / CONFIG), options.runs[0], options.code)
+        return
+    with mock.patch.object(entity_table, "configured_sources", Sources()):
+        for out in options.runs:
+            run(Workspace.open(options.data_dir, out / CONFIG), out, options.code)
 
 
 if __name__ == "__main__":

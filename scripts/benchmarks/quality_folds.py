@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Below this number of judged users the configured test window is one of several that are pooled.
 ENOUGH_USERS = 300
+# Between these quantiles lie the training cuts that --cuts asks for.
+SPACED = (0.4, 0.75)
 ROLLING = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -64,6 +66,19 @@ def choose_folds(workspace: Workspace, *, pool: bool = True) -> list[Fold]:
             moments = [at(quantile * share / ROLLING[-1]) for quantile in quantiles]
             folds.append(Fold(f"window {share:g}", Window(start, end), _rolled(config, moments, start, end)))
         return folds
+
+
+def with_cuts(config: Config, count: int) -> Config:
+    """Return the configuration with so many training cuts, evenly spaced from one quantile to another.
+
+    >>> from feature_repo.config import load_config
+    >>> [cut.quantile for cut in with_cuts(load_config(), 3).split.train]
+    [0.4, 0.575, 0.75]
+    """
+    first, last = SPACED
+    shares = [round(first + (last - first) * number / max(count - 1, 1), 4) for number in range(count)]
+    split = config.split.model_copy(update={"train": [Cut(quantile=share) for share in shares]})
+    return config.model_copy(update={"split": split})
 
 
 def write_config(config: Config, path: Path) -> None:

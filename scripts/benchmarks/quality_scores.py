@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from feature_repo.columns import CONSUMING, ITEM, RANK, TIME, USER
 from feature_repo.errors import DataError
-from ranking.metrics import average_precision, hit_rate, ndcg, paired_bootstrap, precision, recall, reciprocal_rank
+from ranking.comparison import Difference, difference
+from ranking.metrics import average_precision, hit_rate, ndcg, precision, recall, reciprocal_rank
 from ranking.truth import Truth
 
 if TYPE_CHECKING:
@@ -39,21 +40,6 @@ class Scores:
 
     def mean(self, metric: str) -> float:
         return float(self.values[metric].mean())
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two-stage minus another ranking: mean and 95% interval over users drawn with replacement, in pairs."""
-
-    metric: str
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """`better` or `worse` only where the interval excludes 0."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
 
 
 def score(truth: Truth, lists: Sequence[pa.Table]) -> Scores:
@@ -82,9 +68,9 @@ def pool(windows: Iterable[Scores]) -> Scores:
     return Scores(users, values, tuple((judged @ seeds / judged.sum()).tolist()))
 
 
-def compare(ours: Scores, theirs: Scores, metric: str = "ndcg@10", *, seed: int = 0) -> Comparison:
-    """Compare two rankings of the same users."""
-    return Comparison(metric, *paired_bootstrap(ours.values[metric], theirs.values[metric], seed=seed))
+def compare(ours: Scores, theirs: Scores, metric: str = "ndcg@10", *, name: str = "", seed: int = 0) -> Difference:
+    """Compare two rankings of the same users; `name` is the second one's."""
+    return difference(ours.values, theirs.values, metric, against=name, seed=seed)
 
 
 def best(scores: dict[str, Scores], metric: str = "ndcg@10") -> str:
