@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
 from feature_repo.on_demand.columns import (
     COUNTS,
@@ -22,8 +21,9 @@ from feature_repo.on_demand.columns import (
     PairFunction,
     on_demand_view,
     seconds,
+    whole_seconds,
 )
-from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
+from feature_repo.on_demand.lists import Matches, NumberedLists, elements, numbers_in, pooled
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -47,13 +47,14 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     items = NumberedLists.of(columns["item_categories"])
     matches = Matches.of(users, items)
     empty = (users.lists.lengths[users.row] == 0) | (items.lists.lengths[items.row] == 0)
+    taken = np.stack([matches.taken(numbers_in(columns[name])) for name in POOLED.values()])
     result: dict[str, np.ndarray] = {}
-    for prefix, name in POOLED.items():
-        for how, pool in pooled(matches.taken(users.beside(columns[name])), matches.rows).items():
-            result[f"{prefix}_{how}"] = np.where(empty, np.nan, pool)
+    for how, pools in pooled(taken, matches.rows).items():
+        pools[:, empty] = np.nan
+        result |= {f"{prefix}_{how}": pool for prefix, pool in zip(POOLED, pools, strict=True)}
     # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
-    latest = pooled(matches.taken(pa.array(seconds(users.beside(columns[LAST])))), matches.rows)["max"]
-    result[SINCE] = np.where(latest > 0, (seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
+    latest = matches.rows.greatest(matches.taken(seconds(elements(columns[LAST]))))
+    result[SINCE] = np.where(latest > 0, (whole_seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
     return result
 
 
@@ -69,7 +70,7 @@ FUNCTION: Final = PairFunction(
     },
     outputs=(*(f"{prefix}_{how}" for prefix in POOLED for how in ("max", "mean", "sum")), SINCE),
     compute=compute,
-    numbered_lists=True,
+    shared=True,
 )
 
 on_arrow = FUNCTION.on_arrow

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
+from feature_repo.on_demand.lists import Matches, NumberedLists, RowLists, Segments, derived_lists, numbers_in
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -28,24 +28,28 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     items = NumberedLists.of(columns["item_segments"])
     matches = Matches.of(items, users)
     unknown = users.lists.lengths[users.row] == 0
-    priors = _numbers(users.beside(columns["user_segment_priors"]))[matches.right]
+    priors = numbers_in(columns["user_segment_priors"])[matches.right]
     result: dict[str, np.ndarray] = {}
     for window in WINDOWS:
-        events = matches.taken(items.beside(columns[f"item_segment_events_{window}"]))
+        events = matches.taken(numbers_in(columns[f"item_segment_events_{window}"]))
         # A group that never went for the item has no entry: the events of all groups are those of any other entry.
-        bases = pooled(_numbers(items.beside(columns[f"item_segment_base_{window}"])), items.lists)["max"]
+        bases = derived_lists(columns[f"item_segment_base_{window}"], _greatest)
         share = (events + PRIOR_EVENTS * priors) / (bases[items.row[matches.owner]] + PRIOR_EVENTS)
-        result[f"audience_share_{window}"] = np.where(unknown, np.nan, pooled(share, matches.rows)["mean"])
-        result[f"audience_lift_{window}"] = np.where(unknown, np.nan, pooled(share / priors, matches.rows)["mean"])
-    values = matches.taken(items.beside(columns["item_segment_value_mean"]), missing=np.nan)
-    count = pooled((~np.isnan(values)).astype(np.float64), matches.rows)["sum"]
-    total = pooled(np.nan_to_num(values), matches.rows)["sum"]
+        result[f"audience_share_{window}"] = _mean(share, matches, unknown)
+        result[f"audience_lift_{window}"] = _mean(share / priors, matches, unknown)
+    values = matches.taken(numbers_in(columns["item_segment_value_mean"]), missing=np.nan)
+    count = matches.rows.sums((~np.isnan(values)).astype(np.float64))
+    total = matches.rows.sums(np.nan_to_num(values))
     result["audience_value"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return result
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False).astype(np.float64)
+def _greatest(lists: pa.ListArray) -> np.ndarray:
+    return Segments.of(RowLists.of(lists).lengths).greatest(numbers_in(lists))
+
+
+def _mean(values: np.ndarray, matches: Matches, unknown: np.ndarray) -> np.ndarray:
+    return np.where(unknown, np.nan, matches.rows.means(matches.rows.sums(values)))
 
 
 FUNCTION: Final = PairFunction(
@@ -60,7 +64,7 @@ FUNCTION: Final = PairFunction(
     },
     outputs=(*(f"audience_{what}_{window}" for what in ("share", "lift") for window in WINDOWS), "audience_value"),
     compute=compute,
-    numbered_lists=True,
+    shared=True,
 )
 
 on_arrow = FUNCTION.on_arrow

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from feature_repo.on_demand.shared import Column, Shared, Values, derived
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +23,9 @@ NAMES: Final = pa.list_(pa.string())
 COUNTS: Final = pa.list_(pa.int32())
 SHARES: Final = pa.list_(pa.float32())
 MOMENTS: Final = pa.list_(TIMES)
-_WHOLE_SECONDS: Final = pc.RoundTemporalOptions(unit="second")
+_SECOND: Final = 1_000_000
 
-Columns = Mapping[str, pa.Array]
+Columns = Mapping[str, Column]
 Compute = Callable[[Columns], dict[str, np.ndarray]]
 
 
@@ -31,20 +33,20 @@ Compute = Callable[[Columns], dict[str, np.ndarray]]
 class PairFunction:
     """A vectorised function: the columns that it reads, by view, with their Arrow types, and what it returns.
 
-    `compute` gets arrays of one length and returns float32 arrays of that length, one per output, NaN for null.
-    Every function also sees `request_time`, in whole seconds: online a time has no more. With `numbered_lists` it takes
-    a list column as a dictionary array, too: a row number for each row, and each list once. `texts` are outputs that
-    repeat a text of the request, by its name there.
+    `compute` gets columns of one length and returns arrays of that length, one per output, NaN for null; they are cut
+    to float32. Every function also sees `request_time`, in whole seconds: online a time has no more. With `shared` it
+    takes a column as `Shared`, too: its values once, with a number for each row; else all are Arrow arrays. `texts` are
+    outputs that repeat a text of the request, by its name there.
     """
 
     name: str
     inputs: Mapping[str, Mapping[str, pa.DataType]]
     outputs: Sequence[str]
     compute: Compute
-    numbered_lists: bool = False
+    shared: bool = False
     texts: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def types(self) -> dict[str, pa.DataType]:
         columns = {name: dtype for columns in self.inputs.values() for name, dtype in columns.items()}
         return {**columns, REQUEST_TIME: TIMES, **dict.fromkeys(self.texts.values(), pa.string())}
@@ -52,32 +54,42 @@ class PairFunction:
     def on_arrow(self, table: pa.Table) -> pa.Table:
         """Apply the function to a table that has its input columns; return its outputs, null where undefined."""
         arrays = _arrays(table)
-        columns = {name: self._column(arrays[name], dtype) for name, dtype in self.types.items()}
-        result = self._run(columns)
+        columns = {name: _read(arrays[name]) for name in self.types}
         # One array, cut into columns, costs little more than one column.
-        whole = pa.array(np.concatenate([values for _, values in result]), pa.float32(), from_pandas=True)
-        rows = table.num_rows
-        numbers = {name: whole.slice(place * rows, rows) for place, (name, _) in enumerate(result)}
-        return pa.table({**numbers, **{name: columns[text] for name, text in self.texts.items()}})
+        whole, rows = pa.array(self.on_columns(columns).reshape(-1), from_pandas=True), table.num_rows
+        result = {name: whole.slice(place * rows, rows) for place, name in enumerate(self.outputs)}
+        return pa.table({**result, **{name: _cast(arrays[text], pa.string()) for name, text in self.texts.items()}})
+
+    def on_columns(self, columns: Columns) -> np.ndarray:
+        """Apply the function to its input columns; return float32 (outputs, rows), NaN where undefined."""
+        result = self.compute({name: self._column(columns[name], dtype) for name, dtype in self.types.items()})
+        block = np.empty((len(self.outputs), len(columns[REQUEST_TIME])), np.float32)
+        for place, name in enumerate(self.outputs):
+            block[place] = result[name]
+        return block
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Apply the function to a pandas frame that has its input columns."""
         import pandas as pd
 
-        columns = {name: _cast(_from_pandas(frame[name], dtype), dtype) for name, dtype in self.types.items()}
-        texts = {name: columns[text].to_numpy(zero_copy_only=False) for name, text in self.texts.items()}
-        return pd.DataFrame({**dict(self._run(columns)), **texts}, index=frame.index)
+        columns = {name: _from_pandas(frame[name], dtype) for name, dtype in self.types.items()}
+        result = dict(zip(self.outputs, self.on_columns(columns), strict=True))
+        texts = {name: _cast(columns[text], pa.string()) for name, text in self.texts.items()}
+        texts = {name: column.to_numpy(zero_copy_only=False) for name, column in texts.items()}
+        return pd.DataFrame({**result, **texts}, index=frame.index)
 
-    def _column(self, values: pa.Array, dtype: pa.DataType) -> pa.Array:
-        if not pa.types.is_dictionary(values.type):
-            return _cast(values, dtype)
-        if self.numbered_lists:
-            return pa.DictionaryArray.from_arrays(values.indices, _cast(values.dictionary, dtype))
-        return _cast(plain(values), dtype)
+    def _column(self, column: Column, dtype: pa.DataType) -> Column:
+        if not isinstance(column, Shared):
+            return _cast(column, dtype)
+        if not self.shared:
+            return _cast(column.plain(), dtype)
+        if column.type == dtype:
+            return column
+        return Shared(column.values.made(dtype, lambda values: Values(_cast(values, dtype))), column.row)
 
-    def _run(self, columns: Columns) -> list[tuple[str, np.ndarray]]:
-        result = self.compute(columns)
-        return [(name, np.asarray(result[name], np.float32)) for name in self.outputs]
+
+def _read(values: pa.Array) -> Column:
+    return Shared.of(values) if pa.types.is_dictionary(values.type) else values
 
 
 def _arrays(table: pa.Table) -> dict[str, pa.Array]:
@@ -106,14 +118,34 @@ def plain(values: pa.Array) -> pa.Array:
 
 
 def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
-    if values.type == dtype and not pa.types.is_timestamp(dtype):
+    if values.type == dtype:
         return values
     if not pa.types.is_timestamp(dtype):
         return values.cast(dtype)
     if pa.types.is_timestamp(values.type) and values.type.tz is None:
         values = values.cast(pa.timestamp(values.type.unit, tz="UTC"))
-    values = values if values.type == dtype else values.cast(dtype, safe=False)
-    return pc.call_function("floor_temporal", [values], _WHOLE_SECONDS)
+    return values.cast(dtype, safe=False)
+
+
+def numbers(column: Column) -> np.ndarray:
+    """Numbers as float64, NaN for null."""
+    return derived(column, numbers, _numbers)
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def whole_seconds(column: Column) -> np.ndarray:
+    """Times as the whole seconds before them: float64, NaN for null."""
+    return derived(column, whole_seconds, _whole_seconds)
+
+
+def _whole_seconds(times: pa.Array) -> np.ndarray:
+    moments = times.to_numpy(zero_copy_only=False)
+    result = (moments.view(np.int64) // _SECOND).astype(np.float64)
+    result[np.isnat(moments)] = np.nan
+    return result
 
 
 def seconds(times: pa.Array) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, whole_seconds
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -23,13 +23,13 @@ _FIRST_MONDAY: Final = 4 * 86_400  # 1970-01-05
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    now = seconds(columns[REQUEST_TIME])
+    now = whole_seconds(columns[REQUEST_TIME])
     weekday = np.floor((now - _FIRST_MONDAY) / 86_400) % 7
     return {
         "context_hour": np.floor(now / 3600) % 24,
         "context_weekday": weekday,
         "context_weekend": np.where(np.isnan(now), np.nan, weekday >= 5),
-        "context_hours_since_last_event": (now - seconds(columns["user_last_event_at"])) / 3600,
+        "context_hours_since_last_event": (now - whole_seconds(columns["user_last_event_at"])) / 3600,
     }
 
 
@@ -38,6 +38,7 @@ FUNCTION: Final = PairFunction(
     inputs={"user_activity": {"user_last_event_at": TIMES}},
     outputs=("context_hour", "context_weekday", "context_weekend", "context_hours_since_last_event"),
     compute=compute,
+    shared=True,
     texts=TEXTS,
 )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.first_stage import (
     HISTORY_ITEMS,
@@ -27,7 +28,8 @@ from feature_repo.first_stage import (
 )
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, codes_in, padded
+from feature_repo.on_demand.lists import NumberedLists, RowLists, codes_in, elements, padded
+from feature_repo.on_demand.shared import Column, Shared
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -48,7 +50,7 @@ _LONGEST: Final = np.iinfo(np.uint16).max
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     rows = len(columns[HISTORY_ITEMS])
-    if rows <= BLOCK_ROWS or pa.types.is_dictionary(columns[HISTORY_ITEMS].type):
+    if rows <= BLOCK_ROWS or isinstance(columns[HISTORY_ITEMS], Shared):
         return _compute(columns, sources)
     # Lists that come once per row are encoded once per row, too: not those of all rows at a time.
     parts = [
@@ -59,8 +61,8 @@ def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
-    history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES])
-    listed = _Neighbours.of(columns, sources, history.items)
+    listed = _Neighbours.of(columns, sources)
+    history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES], listed.items)
     pooled = {how: np.zeros((len(sources), len(history.row)), np.float32) for how in HOW}
     for rows, places in history.blocks(BLOCK_ROWS // len(sources)):
         for how, values in _pool(history, listed, rows, places).items():
@@ -76,31 +78,30 @@ def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 class _History:
     """Distinct histories, latest item first: `row` numbers them by row, `start` and `length` lead into the elements.
 
-    `items`: the distinct items; an element's `code` is the position of its item there plus 1. `fading`: what is left of
-    an element by the time between it and the latest one of its history.
+    An element's `code` is the position of its item among `codes - 1` listed ones plus 1, 0 for one that nobody lists.
+    `fading`: what is left of an element by the time between it and the latest one of its history.
     """
 
     row: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    items: pa.Array
+    codes: int
     code: np.ndarray
     fading: np.ndarray
 
     @classmethod
-    def of(cls, items: pa.Array, times: pa.Array) -> Self:
+    def of(cls, items: Column, times: Column, listed: pa.Array) -> Self:
         numbered = NumberedLists.of(items)
-        encoded = numbered.lists.values.dictionary_encode()
-        code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1
         start, length = numbered.lists.starts, numbered.lists.lengths
-        time = numbered.beside(times).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        time = elements(times).cast(pa.int64()).to_numpy(zero_copy_only=False)
         hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
         fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
-        return cls(numbered.row, start, length, encoded.dictionary, code, fading)
+        code = codes_in(numbered.lists.values, listed)
+        return cls(numbered.row, start, length, len(listed) + 1, code, fading)
 
     def blocks(self, most_rows: int) -> Iterator[tuple[np.ndarray, _Places]]:
         """Yield all rows, some at a time, with the places of items in their histories."""
-        width = len(self.items) + 1
+        width = self.codes
         order = np.arange(len(self.row)) if (np.diff(self.row) >= 0).all() else np.argsort(self.row, kind="stable")
         rank = np.cumsum(np.diff(self.row[order], prepend=-1) != 0)
         most = max(1, BLOCK_CELLS // width)
@@ -117,6 +118,7 @@ class _History:
             element = np.repeat(self.start[histories], length) + place
             cells = np.repeat(base[first], length) + self.code[element]
             table[cells] = place + 1
+            table[base[first]] = 0  # what nobody lists is no neighbour
             yield rows, _Places(table, base)
             table[cells] = 0
             start = stop
@@ -131,32 +133,59 @@ class _Places:
 
 
 @dataclass(frozen=True)
-class _Neighbours:
-    """Distinct lists of neighbours of all sources: `row` (sources, rows) numbers them, `known`: those that hold any.
+class _Listed:
+    """The lists of neighbours of one source after the other's.
 
-    `code` and `weight` are (lists, longest); codes are those of the history's items, 0 for others.
+    `items`: the distinct neighbours; `code` and `weight` are (lists, longest): positions there plus 1, 0 behind shorter
+    lists. `first`: where the lists of each source begin.
     """
 
+    items: pa.Array
+    code: np.ndarray
+    weight: np.ndarray
+    length: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, ids: Sequence[pa.ListArray], weights: Sequence[pa.ListArray]) -> Self:
+        lists = [RowLists.of(column) for column in ids]
+        lengths = np.concatenate([one.lengths for one in lists])
+        encoded = pa.concat_arrays([one.values for one in lists]).dictionary_encode()
+        code = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False) + np.int32(1)
+        weight = pa.concat_arrays([column.flatten() for column in weights]).to_numpy(zero_copy_only=False)
+        width = int(lengths.max(initial=0))
+        first = np.cumsum([0, *(len(one.lengths) for one in lists)])
+        return cls(encoded.dictionary, padded(code, lengths, width), padded(weight, lengths, width), lengths, first)
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """What the sources list for each row: `row` (sources, rows) numbers the lists, `known`: those that hold any."""
+
+    items: pa.Array
     row: np.ndarray
     known: np.ndarray
     code: np.ndarray
     weight: np.ndarray
 
     @classmethod
-    def of(cls, columns: Columns, sources: Sequence[str], items: pa.Array) -> Self:
-        numbered = [NumberedLists.of(columns[neighbours_column(source)]) for source in sources]
-        weights = [lists.beside(columns[weights_column(of)]) for of, lists in zip(sources, numbered, strict=True)]
-        lengths = np.concatenate([lists.lists.lengths for lists in numbered])
-        # Most neighbours are in nobody's history: one request has a single one.
-        codes = codes_in(pa.concat_arrays([lists.lists.values for lists in numbered]), items)
-        found = np.flatnonzero(codes > 0)
-        before = np.searchsorted(found, np.concatenate([[0], np.cumsum(lengths)]))
-        left = np.diff(before)
-        width = int(left.max(initial=0))
-        weight = pa.concat_arrays(weights).to_numpy(zero_copy_only=False)[found]
-        first = np.cumsum([0, *(len(lists.lists.lengths) for lists in numbered)])
-        row = np.stack([lists.row + start for lists, start in zip(numbered, first, strict=False)])
-        return cls(row, lengths[row] > 0, padded(codes[found], left, width), padded(weight, left, width))
+    def of(cls, columns: Columns, sources: Sequence[str]) -> Self:
+        ids = [columns[neighbours_column(source)] for source in sources]
+        weights = [_distinct(columns[weights_column(source)]) for source in sources]
+        if isinstance(ids[0], Shared):
+            # Kept with the first source's lists: those of the others were read with them.
+            listed = ids[0].values.made(
+                ("listed", *sources), lambda _: _Listed.of([_distinct(column) for column in ids], weights)
+            )
+        else:
+            listed = _Listed.of([_distinct(column) for column in ids], weights)
+        numbers = [column.numbers if isinstance(column, Shared) else np.arange(len(column)) for column in ids]
+        row = np.stack([number + start for number, start in zip(numbers, listed.first, strict=False)])
+        return cls(listed.items, row, listed.length[row] > 0, listed.code, listed.weight)
+
+
+def _distinct(column: Column) -> pa.ListArray:
+    return column.values.array if isinstance(column, Shared) else column
 
 
 def _pool(history: _History, listed: _Neighbours, rows: np.ndarray, places: _Places) -> dict[str, np.ndarray]:
@@ -202,7 +231,7 @@ def _make(columns: Sequence[str], items: pa.DataType) -> PairFunction:
         },
         outputs=tuple(f"{source}_similarity_{how}" for source in sources for how in HOW),
         compute=partial(compute, sources=sources),
-        numbered_lists=True,
+        shared=True,
     )
 
 

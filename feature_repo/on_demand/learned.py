@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.on_demand.columns import PairFunction
+from feature_repo.on_demand.columns import Column, PairFunction, whole_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,6 @@ def sources_between(columns: Iterable[str], prefix: str, suffix: str) -> list[st
     return sorted(name.removeprefix(prefix).removesuffix(suffix) for name in names)
 
 
-def same_cut(left: pa.Array, right: pa.Array) -> np.ndarray:
-    """Return bool per row: whether both sides come from one fit. Null, no row, is no fit."""
-    times = (side.cast(pa.int64()) for side in (left, right))
-    return np.equal(*(time.fill_null(place).to_numpy(zero_copy_only=False) for place, time in enumerate(times)))
+def same_cut(left: Column, right: Column) -> np.ndarray:
+    """Return bool per row: whether both sides come from one fit, in whole seconds. Null, no row, is no fit."""
+    return whole_seconds(left) == whole_seconds(right)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from feature_repo.on_demand.shared import Column, Shared
 
 
 @dataclass(frozen=True)
@@ -31,47 +35,85 @@ class RowLists:
         first = int(offsets[0])
         return cls(offsets[:-1] - first, lengths, column.values.slice(first, int(offsets[-1]) - first))
 
-    @property
+    @cached_property
     def rows(self) -> np.ndarray:
         """The row of every value."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
+    @cached_property
+    def longest(self) -> int:
+        return int(self.lengths.max(initial=0))
+
+    @cached_property
+    def vocabulary(self) -> tuple[pa.Array, np.ndarray]:
+        """The distinct values, and int64 codes of all values: positions there, behind the last one for a null."""
+        coded = self.values.dictionary_encode()
+        codes = pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False)
+        return coded.dictionary, codes.astype(np.int64)
+
+    def codes_in(self, vocabulary: pa.Array) -> np.ndarray:
+        """Return codes of the values by another vocabulary; one that it does not have is 1 behind the null."""
+        unknown = len(vocabulary) + 1
+        codes = pc.fill_null(pc.index_in(self.values, value_set=vocabulary), unknown).to_numpy(zero_copy_only=False)
+        codes = codes.astype(np.int64)
+        if self.values.null_count:
+            codes[self.values.is_null().to_numpy(zero_copy_only=False)] = len(vocabulary)
+        return codes
+
+    def ordered(self, codes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return list * `width` + code of every value, ascending, and the positions of the values in that order."""
+        keys = self.rows * width + codes
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
+
+    @cached_property
+    def own_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """`ordered` by the own vocabulary."""
+        vocabulary, codes = self.vocabulary
+        return self.ordered(codes, code_width(vocabulary))
+
+
+def code_width(vocabulary: pa.Array) -> int:
+    """Return how many codes there are: one per value, one for a null, one for a value that is not there."""
+    return len(vocabulary) + 2
+
 
 @dataclass(frozen=True)
 class NumberedLists:
-    """Lists that rows share: `row` (int64, by row) numbers `lists`; a null is the number of an empty list.
-
-    `kept`: which lists of a dictionary array these are, None for all.
-    """
+    """Lists that rows share: `row` (int64, by row) numbers `lists`; a null is an empty list."""
 
     row: np.ndarray
     lists: RowLists
-    kept: np.ndarray | None = None
 
     @classmethod
-    def of(cls, column: pa.Array) -> Self:
-        """Read a list column, or a dictionary array of lists, of which only those that a row names are kept."""
-        if not pa.types.is_dictionary(column.type):
-            return cls(np.arange(len(column)), RowLists.of(column))
-        size, indices = len(column.dictionary), column.indices
-        wanted = (pc.fill_null(indices, size) if indices.null_count else indices).to_numpy(zero_copy_only=False)
-        used = np.zeros(size + 1, bool)
-        used[wanted] = True
-        kept = None if used[:size].all() else np.flatnonzero(used[:size])
-        lists = RowLists.of(column.dictionary if kept is None else column.dictionary.take(pa.array(kept)))
-        if used[size]:
-            lists = RowLists(np.append(lists.starts, 0), np.append(lists.lengths, 0), lists.values)
-        return cls((np.cumsum(used) - 1)[wanted], lists, kept)
-
-    def beside(self, column: pa.Array) -> pa.Array:
-        """Return the values of another list column of the same view: element by element those beside the values."""
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary if self.kept is None else column.dictionary.take(pa.array(self.kept))
-        return column.flatten()
+    def of(cls, column: Column) -> Self:
+        """Read a list column."""
+        if isinstance(column, Shared):
+            return cls(column.numbers, column.values.made(RowLists, RowLists.of))
+        return cls(np.arange(len(column)), RowLists.of(column))
 
     @property
     def longest(self) -> int:
-        return int(self.lists.lengths.max(initial=0))
+        return self.lists.longest
+
+
+def elements(column: Column) -> pa.Array:
+    """Return the values of a list column's lists, one list after the other."""
+    return column.values.array.flatten() if isinstance(column, Shared) else column.flatten()
+
+
+def derived_lists(column: Column, make: Callable[[pa.Array], np.ndarray]) -> np.ndarray:
+    """Return what a function makes of a column's lists, each of them once."""
+    return column.values.made(make, make) if isinstance(column, Shared) else make(column)
+
+
+def numbers_in(column: Column) -> np.ndarray:
+    """Return the values of a list column's lists as float64, NaN for null."""
+    return derived_lists(column, _numbers_in)
+
+
+def _numbers_in(column: pa.ListArray) -> np.ndarray:
+    return column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
@@ -113,49 +155,89 @@ def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarra
 class Matches:
     """For every pair and every value of its right list, the equal value of its left list.
 
-    `rows`: the pairs' lists, which hold positions in the right values; `left`: positions in the left values (int64),
-    -1 where the left list has no such value; `owner`: the pair of each.
+    `rows`: the pairs' lists of `right`, positions in the right values; `left`: positions in the left values, -1 where
+    the left list has no such value; `owner`: the pair of each. All int64.
     """
 
-    rows: RowLists
+    rows: Segments
     left: np.ndarray
+    right: np.ndarray
     owner: np.ndarray
 
     @classmethod
     def of(cls, left: NumberedLists, right: NumberedLists) -> Self:
         """Match lists of names, row by row; lists that rows share are encoded and sorted once."""
-        left_codes, right_codes, width = shared_codes(left.lists.values, right.lists.values)
+        # By the vocabulary of the larger side: it may be one that was read, encoded and sorted before.
+        if len(left.lists.values) >= len(right.lists.values):
+            vocabulary, _ = left.lists.vocabulary
+            right_codes = right.lists.codes_in(vocabulary)
+            keys, order = left.lists.own_order
+        else:
+            vocabulary, right_codes = right.lists.vocabulary
+            keys, order = left.lists.ordered(left.lists.codes_in(vocabulary), code_width(vocabulary))
         lengths = right.lists.lengths[right.row]
-        starts = np.cumsum(lengths) - lengths
+        rows = Segments.of(lengths)
         owner = np.repeat(np.arange(len(lengths)), lengths)
-        right_positions = np.repeat(right.lists.starts[right.row] - starts, lengths) + np.arange(len(owner))
-        keys = left.lists.rows * width + left_codes
-        order = np.argsort(keys, kind="stable")
-        wanted = left.row[owner] * width + right_codes[right_positions]
+        positions = np.repeat(right.lists.starts[right.row] - rows.starts, lengths) + np.arange(len(owner))
         found = np.full(len(owner), -1, np.int64)
-        if len(keys) and len(wanted):
-            place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1)]
-            found = np.where(keys[place] == wanted, place, -1)
-        return cls(RowLists(starts, lengths, pa.array(right_positions)), found, owner)
+        if len(keys) and len(owner):
+            wanted = left.row[owner] * code_width(vocabulary) + right_codes[positions]
+            place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            found = np.where(keys[place] == wanted, order[place], -1)
+        return cls(rows, found, positions, owner)
 
-    @property
-    def right(self) -> np.ndarray:
-        return self.rows.values.to_numpy()
-
-    def taken(self, values: pa.Array, missing: float = 0.0) -> np.ndarray:
-        """Return the left values that were matched, as float64; `missing` for a null and where there is no match."""
-        numbers = np.full(len(values) + 1, missing)
-        numbers[:-1] = values.to_numpy(zero_copy_only=False)
-        numbers[np.isnan(numbers)] = missing
-        return numbers[self.left]
+    def taken(self, numbers: np.ndarray, missing: float = 0.0) -> np.ndarray:
+        """Return the left numbers that were matched; `missing` for NaN and where there is no match."""
+        result = np.append(numbers, missing)[self.left]
+        result[np.isnan(result)] = missing
+        return result
 
 
-def pooled(values: np.ndarray, lists: RowLists) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Segments:
+    """Values of rows, one row's after the other's: where those of each begin, and how many they are."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, lengths: np.ndarray) -> Self:
+        return cls(np.cumsum(lengths) - lengths, lengths)
+
+    @cached_property
+    def full(self) -> np.ndarray | slice:
+        """The rows that have values."""
+        full = self.lengths > 0
+        return slice(None) if full.all() else np.flatnonzero(full)
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        return self.starts[self.full]
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.maximum(self.lengths, 1)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of the values (..., values) by row, float64 (..., rows); 0 for a row without values."""
+        return self._pooled(np.add, values)
+
+    def greatest(self, values: np.ndarray) -> np.ndarray:
+        """Return the greatest value by row; 0 for a row without values."""
+        return self._pooled(np.maximum, values)
+
+    def means(self, sums: np.ndarray) -> np.ndarray:
+        """Turn sums by row into means."""
+        return sums / self._sizes
+
+    def _pooled(self, pool: np.ufunc, values: np.ndarray) -> np.ndarray:
+        result = np.zeros((*values.shape[:-1], len(self.lengths)))
+        if values.shape[-1]:
+            result[..., self.full] = pool.reduceat(values, self._begins, axis=-1)
+        return result
+
+
+def pooled(values: np.ndarray, rows: Segments) -> Mapping[str, np.ndarray]:
     """Return max, mean and sum of the values by row (float64); 0 for a row without values."""
-    count = len(lists.lengths)
-    full = lists.lengths > 0
-    total, best = np.zeros(count), np.zeros(count)
-    if len(values):
-        total[full] = np.add.reduceat(values, lists.starts[full])
-        best[full] = np.maximum.reduceat(values, lists.starts[full])
-    return {"max": best, "mean": total / np.maximum(lists.lengths, 1), "sum": total}
+    total = rows.sums(values)
+    return {"max": rows.greatest(values), "mean": rows.means(total), "sum": total}

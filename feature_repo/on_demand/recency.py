@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
+from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, whole_seconds
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -30,8 +30,8 @@ AGES: Final = {
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    now = seconds(columns[REQUEST_TIME])
-    return {name: (now - seconds(columns[time])) / 86_400 for name, time in AGES.items()}
+    now = whole_seconds(columns[REQUEST_TIME])
+    return {name: (now - whole_seconds(columns[time])) / 86_400 for name, time in AGES.items()}
 
 
 FUNCTION: Final = PairFunction(
@@ -44,6 +44,7 @@ FUNCTION: Final = PairFunction(
     },
     outputs=tuple(AGES),
     compute=compute,
+    shared=True,
 )
 
 on_arrow = FUNCTION.on_arrow

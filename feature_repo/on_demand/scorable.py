@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.first_stage import CANDIDATES
-from feature_repo.on_demand.columns import Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.columns import Columns, PairFunction, numbers, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, sources_between
+from feature_repo.on_demand.shared import derived
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -25,15 +26,15 @@ COUNT: Final = "sources_count"
 
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
-    proposed = columns[COUNT].fill_null(0).to_numpy(zero_copy_only=False) > 0
-    flags = {f"{source}_scorable": _valid(columns[f"{source}_zscore"]) for source in sources}
+    proposed = numbers(columns[COUNT]) > 0
+    flags = {f"{source}_scorable": derived(columns[f"{source}_zscore"], _valid, _valid) for source in sources}
     return {"in_union": proposed.astype(np.float32), **flags}
 
 
-def _valid(column: pa.Array) -> np.ndarray:
-    if not column.null_count:
-        return np.ones(len(column), np.float32)
-    return column.is_valid().to_numpy(zero_copy_only=False).astype(np.float32)
+def _valid(values: pa.Array) -> np.ndarray:
+    if not values.null_count:
+        return np.ones(len(values), np.float32)
+    return values.is_valid().to_numpy(zero_copy_only=False).astype(np.float32)
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
@@ -44,6 +45,7 @@ def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
         inputs={CANDIDATES: {COUNT: pa.int32(), **{f"{source}_zscore": pa.float32() for source in sources}}},
         outputs=("in_union", *(f"{source}_scorable" for source in sources)),
         compute=partial(compute, sources=sources),
+        shared=True,
     )
 
 

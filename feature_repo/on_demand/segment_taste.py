@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.on_demand.columns import NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import Matches, NumberedLists, pooled
+from feature_repo.on_demand.lists import Matches, NumberedLists, numbers_in
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -24,12 +24,12 @@ HOW: Final = ("max", "mean")
 def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["segment_categories"])
     matches = Matches.of(users, NumberedLists.of(columns["item_categories"]))
-    known = pooled((matches.left >= 0).astype(np.float64), matches.rows)["sum"]
+    known = matches.rows.sums((matches.left >= 0).astype(np.float64))
     result: dict[str, np.ndarray] = {}
     for prefix, name in POOLED.items():
-        pool = pooled(matches.taken(users.beside(columns[name])), matches.rows)
-        result[f"{prefix}_max"] = np.where(known > 0, pool["max"], np.nan)
-        result[f"{prefix}_mean"] = np.where(known > 0, pool["sum"] / np.maximum(known, 1), np.nan)
+        values = matches.taken(numbers_in(columns[name]))
+        result[f"{prefix}_max"] = np.where(known > 0, matches.rows.greatest(values), np.nan)
+        result[f"{prefix}_mean"] = np.where(known > 0, matches.rows.sums(values) / np.maximum(known, 1), np.nan)
     return result
 
 
@@ -41,7 +41,7 @@ FUNCTION: Final = PairFunction(
     },
     outputs=tuple(f"{prefix}_{how}" for prefix in POOLED for how in HOW),
     compute=compute,
-    numbered_lists=True,
+    shared=True,
 )
 
 on_arrow = FUNCTION.on_arrow

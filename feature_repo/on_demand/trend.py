@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, seconds
+from feature_repo.on_demand.columns import (
+    REQUEST_TIME,
+    TIMES,
+    Columns,
+    PairFunction,
+    numbers,
+    on_demand_view,
+    whole_seconds,
+)
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -22,11 +30,11 @@ DAYS: Final = (7, 30, 90)
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    now = seconds(columns[REQUEST_TIME])
+    now = whole_seconds(columns[REQUEST_TIME])
     result: dict[str, np.ndarray] = {}
     for days in DAYS:
-        age = (now - seconds(columns[f"item_mean_event_at_{days}d"])) / 86_400
-        events = columns[f"item_events_{days}d"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        age = (now - whole_seconds(columns[f"item_mean_event_at_{days}d"])) / 86_400
+        events = numbers(columns[f"item_events_{days}d"])
         slope = 12 * events * (days / 2 - age) / days**3
         result[f"item_slope_{days}d"] = np.where(events == 0, 0.0, slope)
         result[f"item_tendency_{days}d"] = result[f"item_slope_{days}d"] * days / (events / days + 1)
@@ -43,6 +51,7 @@ FUNCTION: Final = PairFunction(
     },
     outputs=tuple(f"item_{what}_{days}d" for what in ("slope", "tendency") for days in DAYS),
     compute=compute,
+    shared=True,
 )
 
 on_arrow = FUNCTION.on_arrow

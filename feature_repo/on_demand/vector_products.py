@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
-from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, numbers, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, padded
+from feature_repo.on_demand.lists import NumberedLists, RowLists, derived_lists, numbers_in, padded
+from feature_repo.on_demand.shared import Column
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -33,39 +33,36 @@ def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str
     for source in sources:
         dot, cosine = _products(*(columns[vector_column(side, source)] for side in SIDES))
         if source in biased:
-            dot += sum(_numbers(columns[bias_column(side, source)]) for side in SIDES)
+            dot += sum(numbers(columns[bias_column(side, source)]) for side in SIDES)
         result[f"{source}_dot"] = np.where(one_fit, dot, np.nan)
         result[f"{source}_cosine"] = np.where(one_fit, cosine, np.nan)
     return result
 
 
-def _products(users: pa.Array, items: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _products(users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
     """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
     user, item = NumberedLists.of(users), NumberedLists.of(items)
-    width = min(user.longest, item.longest)
-    left, right = _vectors(user, width), _vectors(item, width)
+    left, right = derived_lists(users, _vectors), derived_lists(items, _vectors)
+    width = min(left.shape[1], right.shape[1])  # what is longer has nothing of its length on the other side
     dot = np.empty(len(user.row))
     for start in range(0, len(dot), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        dot[rows] = (left[user.row[rows]] * right[item.row[rows]]).sum(axis=1)
+        dot[rows] = (left[user.row[rows], :width] * right[item.row[rows], :width]).sum(axis=1)
     size = user.lists.lengths[user.row]
     dot[(size == 0) | (size != item.lists.lengths[item.row])] = np.nan
-    length = _length(left)[user.row] * _length(right)[item.row]
+    length = derived_lists(users, _lengths)[user.row] * derived_lists(items, _lengths)[item.row]
     return dot, np.divide(dot, length, out=np.full(len(dot), np.nan), where=length > 0)
 
 
-def _vectors(numbered: NumberedLists, width: int) -> np.ndarray:
-    """Return the vectors as float64 (lists, width); what is longer has nothing of its length on the other side."""
-    values = numbered.lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
-    return padded(values, numbered.lists.lengths, numbered.longest)[:, :width]
+def _vectors(column: pa.ListArray) -> np.ndarray:
+    """Return the vectors as float64 (lists, longest)."""
+    lists = RowLists.of(column)
+    return padded(numbers_in(column), lists.lengths, lists.longest)
 
 
-def _length(vectors: np.ndarray) -> np.ndarray:
+def _lengths(column: pa.ListArray) -> np.ndarray:
+    vectors = _vectors(column)
     return np.sqrt((vectors * vectors).sum(axis=1))
-
-
-def _numbers(column: pa.Array) -> np.ndarray:
-    return pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
@@ -83,7 +80,7 @@ def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:
         },
         outputs=tuple(f"{source}_{how}" for source in sources for how in ("dot", "cosine")),
         compute=partial(compute, sources=sources, biased=biased),
-        numbered_lists=True,
+        shared=True,
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.on_demand.lists import NumberedLists, RowLists, codes_in, padded
+from feature_repo.on_demand.lists import NumberedLists, RowLists, codes_in, elements, padded
+from feature_repo.on_demand.shared import Shared
 
 FAR = [-(2**63), 2**63 - 1, 2**40, -(2**40), 0, 1, 2, 3, 4_000_000, 4_200_000]
 lists = st.lists(st.none() | st.lists(st.integers(0, 9), max_size=4), max_size=9)
@@ -27,9 +28,11 @@ def test_rows_keep_their_lists(rows: list[list[int] | None], start: int, length:
     assert as_lists(NumberedLists.of(column)) == expected
     indices = pa.array([*range(len(column)), None, *range(len(column))][::2], pa.int32())
     shared = pa.DictionaryArray.from_arrays(indices, column)
-    numbered = NumberedLists.of(shared)
+    numbered = NumberedLists.of(Shared.of(shared))
     assert as_lists(numbered) == [[] if index is None else expected[index] for index in indices.to_pylist()]
-    assert numbered.beside(shared).to_pylist() == numbered.lists.values.to_pylist()
+    assert elements(Shared.of(shared)).to_pylist() == numbered.lists.values.to_pylist()
+    part = Shared.of(shared).slice(1, 3)
+    assert [row or [] for row in part.plain().to_pylist()] == as_lists(numbered)[1:4]
 
 
 def test_values_under_a_null_do_not_count() -> None:
