@@ -103,13 +103,13 @@ def main() -> None:
 
 
 def run(bench: Bench, *, with_feast: bool) -> tuple[list[Row], list[str]]:
-    contenders = ["ours", *(["feast"] if with_feast else []), "polars"]
+    contenders = ["ours", *(["feast"] if with_feast else []), "polars", "duckdb"]
     rows: list[Row] = []
     notes = []
     with_ttl = bench.measure(contenders, "spine", 30)
     notes += compare("1M spine, ttl 30 d", with_ttl)
     rows += _rows("1M spine, ttl 30 d", with_ttl)
-    without = bench.measure(["ours", "polars"], "spine", 0)
+    without = bench.measure(["ours", "polars", "duckdb"], "spine", 0)
     notes += compare("1M spine, no ttl", without)
     rows += _rows("1M spine, no ttl", without)
     one, two = (bench.best("ours", "spine", 30, threads) for threads in (1, 2))

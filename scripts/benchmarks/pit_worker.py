@@ -2,8 +2,8 @@
 
     python pit_worker.py CONTENDER FOLDER SPINE TTL_DAYS THREADS RESULT KEEP
 
-CONTENDER is ours, ours-persist, feast, polars or polars-persist; TTL_DAYS 0 means none; RESULT is where the result
-goes: a "-persist" contender writes it within the measured time, the others after it, and only where KEEP is 1.
+CONTENDER is ours, ours-persist, feast, duckdb, polars or polars-persist; TTL_DAYS 0 means none; RESULT is where the
+result goes: a "-persist" contender writes it within the measured time, the others after it, and only where KEEP is 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     contender, folder, spine, ttl_days, threads, result, keep = sys.argv[1:]
     bind(int(threads))
     ttl = timedelta(days=int(ttl_days)) if int(ttl_days) else None
-    prepare = {"ours": ours, "feast": feast, "polars": polars}[contender.removesuffix("-persist")]
+    prepare = {"ours": ours, "feast": feast, "duckdb": duckdb, "polars": polars}[contender.removesuffix("-persist")]
     persist = Path(result) if contender.endswith("-persist") else None
     run = prepare(Path(folder), spine, ttl, int(threads), persist)
     before = _resident()
@@ -107,6 +107,51 @@ def polars(folder: Path, spine: str, ttl: timedelta | None, threads: int, persis
         return lambda path: rows.write_parquet(path)
 
     return run
+
+
+def duckdb(folder: Path, spine: str, ttl: timedelta | None, threads: int, persist: Path | None) -> Run:
+    """DuckDB's own ASOF joins, carrying only row numbers; the features of the rows that won are fetched after them."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    connection = duckdb.connect(config={"threads": threads, "memory_limit": "4GB"})
+    connection.execute("SET TimeZone = 'UTC'")
+
+    def run() -> Callable[[Path], None]:
+        connection.execute(f"CREATE TEMP TABLE spine AS FROM read_parquet('{folder / spine}.parquet')")
+        first, last = connection.execute("SELECT min(event_timestamp), max(event_timestamp) FROM spine").fetchall()[0]
+        columns, joins = ["s.*"], []
+        for view, keys in VIEWS.items():
+            features = [f"{view}_{number}" for number in range(FEATURES)]
+            _match(connection, folder / f"{view}.parquet", view, keys, (first - ttl if ttl else None, last), ttl)
+            columns += [f"{view}_won.{feature}" for feature in features]
+            joins.append(
+                f"LEFT JOIN {view}_match USING (row) LEFT JOIN {view}_won ON {view}_won.number = {view}_match.number"
+            )
+        query = f"SELECT {', '.join(columns)} FROM spine AS s {' '.join(joins)} ORDER BY row"
+        table = connection.sql(query).to_arrow_table()
+        return lambda path: pq.write_table(table, path)
+
+    return run
+
+
+def _match(connection: object, path: Path, view: str, keys: list[str], window: tuple, ttl: timedelta | None) -> None:
+    """Make two tables: VIEW_match (row of the spine, number of the row that won) and VIEW_won (those rows)."""
+    rows = f"read_parquet('{path}', file_row_number = true)"
+    same = " AND ".join(f"s.{key} = v.{key}" for key in keys)
+    first, last = window
+    since = f" AND event_timestamp >= '{first.isoformat()}'" if first else ""
+    fresh = f"v.event_timestamp >= s.event_timestamp - INTERVAL {ttl.days} DAYS" if ttl else "true"
+    connection.execute(
+        f"CREATE TEMP TABLE {view}_match AS SELECT s.row, CASE WHEN {fresh} THEN v.number END AS number "
+        f"FROM spine AS s ASOF LEFT JOIN (SELECT {', '.join(keys)}, event_timestamp, file_row_number AS number "
+        f"FROM {rows} WHERE event_timestamp <= '{last.isoformat()}'{since}) AS v "
+        f"ON {same} AND s.event_timestamp >= v.event_timestamp"
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE {view}_won AS SELECT * RENAME (file_row_number AS number) FROM {rows} "
+        f"WHERE file_row_number IN (SELECT number FROM {view}_match)"
+    )
 
 
 def _store(folder: Path, ttl: timedelta | None, offline: dict[str, object]) -> tuple[object, list[str]]:
