@@ -40,7 +40,7 @@ class Pull:
         unit = finest_unit(scan.schema.field(self.time).type)
         low, high = self._bounds(unit)
         yield self._finish(scan.schema.empty_table().select(columns))
-        for _, table in self._pruned(scan, low, high).batches(columns):
+        for _, table in self._pruned(scan).batches(columns):
             ticks = to_ticks(table[self.time], unit, self._where)
             inside = (ticks >= low) & (ticks <= high)
             yield self._finish(table if inside.all() else table.filter(pa.array(inside)))
@@ -51,7 +51,7 @@ class Pull:
         clocks = [name for name in (self.time, self.created) if name]
         unit = finest_unit(*(scan.schema.field(name).type for name in clocks))
         low, high = self._bounds(unit)
-        scan = self._pruned(scan, low, high)
+        scan = self._pruned(scan)
         narrow = list(dict.fromkeys([*self.keys, *clocks]))
         parts = [table for _, table in scan.batches(narrow)]
         table = pa.concat_tables(parts) if parts else scan.schema.empty_table().select(narrow)
@@ -96,9 +96,9 @@ class Pull:
         low = NEVER + 1 if self.start is None else tick(self.start, unit)
         return low, np.iinfo(np.int64).max if self.end is None else tick(self.end, unit)
 
-    def _pruned(self, scan: Scan, low: int, high: int) -> Scan:
-        same = finest_unit(scan.schema.field(self.time).type) == "us"
-        return scan.prune({self.time: (low, high)}) if same else scan
+    def _pruned(self, scan: Scan) -> Scan:
+        """Leave out what lies outside the dates, in the event time's own unit: the created time may be finer."""
+        return scan.prune({self.time: self._bounds(finest_unit(scan.schema.field(self.time).type))})
 
     def _finish(self, table: pa.Table) -> pa.Table:
         for name in (self.time, self.created):

@@ -201,6 +201,25 @@ def test_pull_latest_breaks_ties_by_created_then_place(tmp_path: Path) -> None:
     assert pull(tmp_path, source, ["id"], latest=True)["f"].to_pylist() == [1, 5]
 
 
+@pytest.mark.parametrize("latest", [True, False])
+@pytest.mark.parametrize("units", [("us", "ns"), ("ns", "us"), ("ms", "ns"), ("ns", "ms")])
+def test_pull_reads_event_and_created_times_of_different_units(
+    tmp_path: Path, units: tuple[str, str], latest: bool
+) -> None:
+    event, created = (pa.timestamp(unit, "UTC") for unit in units)
+    stamps = days(4, 5, 7, 9, 10)
+    table = pa.table(
+        {"id": [1, 2, 2, 3, 4], "event_timestamp": stamps.cast(event), "created": stamps.cast(created), "f": range(5)}
+    )
+    pq.write_table(table, tmp_path / "s.parquet")
+    source = FileSource(
+        name="s", path="s.parquet", timestamp_field="event_timestamp", created_timestamp_column="created"
+    )
+    found = pull(tmp_path, source, ["id"], latest)
+    assert found["f"].to_pylist() == ([2, 3] if latest else [1, 2, 3])
+    assert {found.schema.field(name).type for name in ("event_timestamp", "created")} == {STAMP}
+
+
 def test_pull_latest_of_many(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     keys, times = rng.integers(0, 5_000, 100_000), rng.integers(0, 10**12, 100_000)
