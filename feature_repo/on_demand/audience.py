@@ -1,8 +1,8 @@
-"""How popular an item is among users like this one: conditioned on the groups of `user_segments`, averaged over them.
+"""How popular an item is among users like this one: conditioned on the groups of `user_segments`, pooled over them.
 
 A share is the part of the item's target events that came from the user's group, smoothed as if the item had begun with
 some events in the proportion of all events; a lift is that share over the group's share of all events, so an item that
-nobody knows has 1. `audience_value` is the mean value that the group gave. Null for users without a known group.
+nobody knows has 1. `audience_value` is the mean value that the groups gave. Null for users without a known group.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
 from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import Matches, NumberedLists, RowLists, Segments, derived_lists, numbers_in
+from feature_repo.on_demand.lists import Matches, NumberedLists, numbers_in
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -29,23 +28,20 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     matches = Matches.of(items, users)
     unknown = users.lists.lengths[users.row] == 0
     priors = numbers_in(columns["user_segment_priors"])[matches.right]
+    # An attribute stands among the item's groups, with the sum over them: a group that never went for it has no entry.
+    attributes = Matches.of(items, NumberedLists.of(columns["user_segment_attributes"]))
     result: dict[str, np.ndarray] = {}
     for window in WINDOWS:
-        events = matches.taken(numbers_in(columns[f"item_segment_events_{window}"]))
-        # A group that never went for the item has no entry: the events of all groups are those of any other entry.
-        bases = derived_lists(columns[f"item_segment_base_{window}"], _greatest)
-        share = (events + PRIOR_EVENTS * priors) / (bases[items.row[matches.owner]] + PRIOR_EVENTS)
+        events = numbers_in(columns[f"item_segment_events_{window}"])
+        share = (matches.taken(events) + PRIOR_EVENTS * priors) / (attributes.taken(events) + PRIOR_EVENTS)
         result[f"audience_share_{window}"] = _mean(share, matches, unknown)
         result[f"audience_lift_{window}"] = _mean(share / priors, matches, unknown)
+        result[f"audience_lift_max_{window}"] = np.where(unknown, np.nan, matches.rows.greatest(share / priors))
     values = matches.taken(numbers_in(columns["item_segment_value_mean"]), missing=np.nan)
     count = matches.rows.sums((~np.isnan(values)).astype(np.float64))
     total = matches.rows.sums(np.nan_to_num(values))
     result["audience_value"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return result
-
-
-def _greatest(lists: pa.ListArray) -> np.ndarray:
-    return Segments.of(RowLists.of(lists).lengths).greatest(numbers_in(lists))
 
 
 def _mean(values: np.ndarray, matches: Matches, unknown: np.ndarray) -> np.ndarray:
@@ -55,14 +51,21 @@ def _mean(values: np.ndarray, matches: Matches, unknown: np.ndarray) -> np.ndarr
 FUNCTION: Final = PairFunction(
     name="audience",
     inputs={
-        "user_segments": {"user_segments": NAMES, "user_segment_priors": SHARES},
+        "user_segments": {
+            "user_segments": NAMES,
+            "user_segment_attributes": NAMES,
+            "user_segment_priors": SHARES,
+        },
         "item_audience": {
             "item_segments": NAMES,
-            **{f"item_segment_{what}_{window}": COUNTS for what in ("events", "base") for window in WINDOWS},
+            **{f"item_segment_events_{window}": COUNTS for window in WINDOWS},
             "item_segment_value_mean": SHARES,
         },
     },
-    outputs=(*(f"audience_{what}_{window}" for what in ("share", "lift") for window in WINDOWS), "audience_value"),
+    outputs=(
+        *(f"audience_{what}_{window}" for what in ("share", "lift", "lift_max") for window in WINDOWS),
+        "audience_value",
+    ),
     compute=compute,
     shared=True,
 )

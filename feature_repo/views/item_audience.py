@@ -1,6 +1,7 @@
-"""Who goes for an item: target events by the group of the user, as parallel lists with one entry per group so far.
+"""Who goes for an item, week by week: target events by the groups of the user, as parallel lists.
 
-`item_segment_base_*` counts the events of all groups of the same attribute. Left out where users have no categories.
+One entry per group so far ("gender=F"), and one per attribute ("gender") with the sum of its groups. The first four
+category attributes of users count. Left out where users have none.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ def define(data: DataSet) -> FeatureView | None:
             item_key(data),
             Field(name="item_segments", dtype=Array(String)),
             *(Field(name=f"item_segment_events_{window}", dtype=Array(Int32)) for window in WINDOWS),
-            *(Field(name=f"item_segment_base_{window}", dtype=Array(Int32)) for window in WINDOWS),
             Field(name="item_segment_value_mean", dtype=Array(Float32)),
         ],
         source=source("item_audience", data),

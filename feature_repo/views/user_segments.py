@@ -1,7 +1,8 @@
 """The groups that a user belongs to by attributes, and what their members go for: target encoding, month by month.
 
-Parallel lists: a group and its share of all target events; a category, its share of the target events of the user's
-groups, and how many times everybody's share that is. Left out where users or items have no categories.
+Parallel lists: a group of each of the first four category attributes, its attribute, its share of all target events; a
+category, its share of the target events of the user's groups, and how many times everybody's share that is. Left out
+where users have no categories.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def define(data: DataSet) -> FeatureView | None:
         schema=[
             user_key(data),
             Field(name="user_segments", dtype=Array(String)),
+            Field(name="user_segment_attributes", dtype=Array(String)),
             Field(name="user_segment_priors", dtype=Array(Float32)),
             Field(name="segment_categories", dtype=Array(String)),
             Field(name="segment_category_shares", dtype=Array(Float32)),

@@ -1,7 +1,8 @@
 -- Target encoding of the user's groups: which categories their members go for. Out of time: a month is encoded by the
 -- target events before it began, so no label of the month itself counts. Smoothed as in Micci-Barreca, "A Preprocessing
 -- Scheme for High-Cardinality Categorical Attributes in Classification and Prediction Problems" (SIGKDD Explorations
--- 3(1), 2001): a group's share is mixed with everybody's as if it came with a hundred events of the mean user.
+-- 3(1), 2001): a group's share is mixed with everybody's as if it came with a hundred events of the mean user. Groups
+-- are those of the first four category attributes.
 CREATE TEMP VIEW labels AS
 SELECT month, segment, category, count(*) AS events
 FROM (
@@ -9,7 +10,7 @@ FROM (
     FROM (
         SELECT
             date_trunc('month', known.event_timestamp) AS month,
-            unnest(known.segments[:1]) AS segment,
+            unnest(known.segments[:4]) AS segment,
             items.categories
         FROM (
             SELECT events.item_id, events.event_timestamp, segments.segments
@@ -68,7 +69,7 @@ shares AS (
 ),
 
 versions AS (
-    SELECT user_id, event_timestamp, segments[:1] AS segments FROM segments
+    SELECT user_id, event_timestamp, segments[:4] AS segments FROM segments
 ),
 
 combinations AS (
@@ -103,6 +104,7 @@ priors AS (
         segments,
         month,
         array_agg(segment ORDER BY segment) AS names,
+        array_agg(split_part(segment, '=', 1) ORDER BY segment) AS attributes,
         array_agg(prior ORDER BY segment) AS priors
     FROM combinations
     JOIN (SELECT DISTINCT month, segment, prior FROM shares) USING (segment)
@@ -126,6 +128,7 @@ SELECT
     known.user_id,
     known.event_timestamp,
     priors.names AS user_segments,
+    priors.attributes AS user_segment_attributes,
     priors.priors AS user_segment_priors,
     encoded.categories AS segment_categories,
     encoded.shares AS segment_category_shares,

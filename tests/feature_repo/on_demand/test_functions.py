@@ -83,7 +83,7 @@ def test_recency_is_in_days_from_whole_seconds() -> None:
     assert set(found[1].values()) == set(found[2].values()) == {None}
 
 
-NAMES_OF = {"segments": ["g=F", "g=M", "c=DE"], "categories": ["a", "b", "c"]}
+NAMES_OF = {"segments": ["g=F", "g=M", "g"], "attributes": ["g", "c", "x"], "categories": ["a", "b", "c"]}
 
 
 def random_rows(function: PairFunction, count: int = 40, seed: int = 1) -> list[dict]:
@@ -137,15 +137,35 @@ def test_lists_that_rows_share_are_lists(module) -> None:
 
 
 def test_an_audience_is_smoothed_by_the_groups_shares() -> None:
-    item = {"item_segments": ["g=F"], "item_segment_value_mean": [4.0]}
-    for window in audience.WINDOWS:
-        item |= {f"item_segment_events_{window}": [5], f"item_segment_base_{window}": [5]}
-    users = [{"user_segments": [name], "user_segment_priors": [0.25]} for name in ("g=F", "g=M")]
+    item = {"item_segments": ["g", "g=F"], "item_segment_value_mean": [3.0, 4.0]}
+    item |= {f"item_segment_events_{window}": [5, 5] for window in audience.WINDOWS}
+    users = [
+        {"user_segments": [name], "user_segment_attributes": ["g"], "user_segment_priors": [0.25]}
+        for name in ("g=F", "g=M")
+    ]
     rows = [{**users[0], **item}, {**users[1], **item}, users[0], item]
     found = audience.on_arrow(table_of(audience.FUNCTION, rows)).to_pylist()
     assert [row["audience_share_all"] for row in found] == pytest.approx([10 / 25, 5 / 25, 0.25, None])
     assert [row["audience_lift_30d"] for row in found] == pytest.approx([1.6, 0.8, 1.0, None])
     assert [row["audience_value"] for row in found] == [4.0, None, None, None]
+
+
+def test_an_audience_is_pooled_over_the_users_groups() -> None:
+    row = {
+        "user_segments": ["c=DE", "g=F"],
+        "user_segment_attributes": ["c", "g"],
+        "user_segment_priors": [0.5, 0.25],
+        "item_segments": ["c", "c=DE", "g", "g=M"],
+        "item_segment_value_mean": [3.0, 4.0, 3.0, 1.0],
+    }
+    row |= {f"item_segment_events_{window}": [30, 10, 5, 5] for window in audience.WINDOWS}
+    [found] = audience.on_arrow(table_of(audience.FUNCTION, [row])).to_pylist()
+    shares = [(10 + 10) / (30 + 20), (0 + 5) / (5 + 20)]
+    lifts = [shares[0] / 0.5, shares[1] / 0.25]
+    assert found["audience_share_90d"] == pytest.approx(sum(shares) / 2)
+    assert found["audience_lift_90d"] == pytest.approx(sum(lifts) / 2)
+    assert found["audience_lift_max_90d"] == pytest.approx(max(lifts))
+    assert found["audience_value"] == 4.0
 
 
 def test_group_tastes_are_those_of_the_items_known_categories() -> None:

@@ -28,6 +28,7 @@ def test_a_month_is_encoded_by_the_labels_before_it(small_workspace, oracle) -> 
         means = [every.count(name) / len(every) for name in names]
         shares = [(own.count(name) + 100 * mean) / (len(own) + 100) for name, mean in zip(names, means, strict=True)]
         assert row["user_segments"] == [group]
+        assert row["user_segment_attributes"] == ["a_group"]
         assert row["user_segment_priors"] == pytest.approx([len(own) / len(every)])
         assert row["segment_categories"] == names
         assert row["segment_category_shares"] == pytest.approx(shares)
