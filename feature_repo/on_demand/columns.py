@@ -60,6 +60,10 @@ class PairFunction:
         result = {name: whole.slice(place * rows, rows) for place, name in enumerate(self.outputs)}
         return pa.table({**result, **{name: _cast(arrays[text], pa.string()) for name, text in self.texts.items()}})
 
+    def of_columns(self, columns: Columns) -> PairFunction:
+        """Return the function for these columns: itself."""
+        return self
+
     def on_columns(self, columns: Columns) -> np.ndarray:
         """Apply the function to its input columns; return float32 (outputs, rows), NaN where undefined."""
         result = self.compute({name: self._column(columns[name], dtype) for name, dtype in self.types.items()})

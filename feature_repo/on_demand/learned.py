@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.on_demand.columns import Column, PairFunction, whole_seconds
+from feature_repo.on_demand.columns import Column, Columns, PairFunction, whole_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,10 @@ class LearnedFunction:
         kind = pa.null() if self.typed is None else table.schema.field(self.typed).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         return self.make(tuple(table.column_names), kind).on_arrow(table)
+
+    def of_columns(self, columns: Columns) -> PairFunction:
+        """Return the function for the sources whose columns there are."""
+        return self.make(tuple(columns), pa.null() if self.typed is None else columns[self.typed].type)
 
     def on_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Apply the function for the sources whose columns the frame has."""

@@ -95,6 +95,20 @@ class BulkReader:
         """Return what was read before it is decoded: single columns, or a matrix of some of them."""
         return self._read(*self._prepare(features, entities, request_data, full_feature_names))
 
+    def keep(self, features: str | FeatureService | list[str], join_keys: Sequence[str]) -> None:
+        """Hold the views of a request that have exactly these join keys in memory, as they are now, where they fit.
+
+        Requests read the rest of the store as ever, and these views too once they were written again.
+        """
+        if not isinstance(self._online, PackedSqliteOnlineStore):
+            return
+        plan = self._planner.plan(self.store.config, self.store.registry, self._named(features), False)
+        views = [read.view for read in plan.reads if read.keys == tuple(join_keys)]
+        self._online.keep(self.store.config, views)
+
+    def _named(self, features: str | FeatureService | list[str]) -> FeatureService | list[str]:
+        return self._service(features) if isinstance(features, str) else features
+
     def _prepare(
         self,
         features: str | FeatureService | list[str],
@@ -103,9 +117,7 @@ class BulkReader:
         full_feature_names: bool,
     ) -> tuple[Plan, RequestColumns]:
         store = self.store
-        if isinstance(features, str):
-            features = self._service(features)
-        plan = self._planner.plan(store.config, store.registry, features, full_feature_names)
+        plan = self._planner.plan(store.config, store.registry, self._named(features), full_feature_names)
         columns = _columns(entities)
         rows = len(next(iter(columns.values()), ()))
         for name, values in (request_data or {}).items():

@@ -7,7 +7,7 @@ the same here as on the packed store, so the values are too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.repo_config import RepoConfig
 
+from feature_repo.on_demand.shared import Values
 from feature_repo.stores.packed import Layout, numbers_of
 from feature_repo.stores.packed_answer import Answer
 from feature_repo.stores.packed_read import ViewRows, expire
@@ -36,6 +37,7 @@ class ArrowRows:
     columns: Mapping[str, pa.Array]
     event: np.ndarray
     _blanked: np.ndarray | None = None
+    _values: dict[str, Values] = field(default_factory=dict)
 
     def blank(self, where: np.ndarray) -> None:
         """Make every feature null in the rows that the mask names."""
@@ -52,6 +54,12 @@ class ArrowRows:
         if self._blanked is None:
             return column
         return pc.if_else(pa.array(~self._blanked), column, pa.nulls(1, column.type)[0])
+
+    def values(self, name: str) -> Values:
+        """Return one feature, and with it whatever else is derived from it."""
+        if name not in self._values:
+            self._values[name] = Values(self.array(name))
+        return self._values[name]
 
     def nulls(self, name: str) -> np.ndarray | None:
         """Return the mask of null rows, or None where there is none."""

@@ -104,6 +104,17 @@ class PackedSqliteOnlineStore(OnlineStore):
         with database.snapshot() as snapshot:
             return [read_view(snapshot, self._cache, view, keys, now) for view, keys in asked]
 
+    def keep(self, config: RepoConfig, views: Sequence[PackedView]) -> None:
+        """Open whole views that fit into memory, so that a request finds its rows in them; do it again after a write.
+
+        A view with a ttl, or one that is too large, is read record by record as before.
+        """
+        with self.database(config).snapshot() as snapshot:
+            for view in views:
+                table = snapshot.catalogue.views.get(view.id)
+                if table is not None and table.keys == view.keys and not view.ttl:
+                    self._cache.open_whole(snapshot, table, view.layout)
+
     def write_table(self, config: RepoConfig, feature_view: BaseFeatureView, table: pa.Table) -> int:
         """Write Arrow rows named as in the view: join keys, features, times. Returns how many were written.
 

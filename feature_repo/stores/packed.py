@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.errors import DataError
+from feature_repo.on_demand.shared import Values
 
 TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 SHIFT: Final = 1 << 63
@@ -106,6 +107,7 @@ class Layout:
             slots += field.slots
         self.slots = slots
         self.dtype = self._dtype()
+        self._grouped: dict[tuple[str, ...], list[tuple[slice | list[int], list[str]]]] = {}
 
     def _dtype(self) -> np.dtype:
         numbers = [(i, np.dtype(_NUMBERS[f.type])) for i, f in enumerate(self.fields) if f.is_number]
@@ -126,6 +128,15 @@ class Layout:
         """The number features of each Arrow type."""
         types = {field.type for field in self.fields if field.is_number}
         return {kind: [field.name for field in self.fields if field.type == kind] for kind in types}
+
+    def grouped(self, names: tuple[str, ...]) -> Sequence[tuple[slice | list[int], list[str]]]:
+        """Return number features by how they are stored: places among `names`, and names, in the order of storage."""
+        if names not in self._grouped:
+            groups: dict[str, list[int]] = {}
+            for place, name in enumerate(names):
+                groups.setdefault(self.stored_dtype(name), []).append(place)
+            self._grouped[names] = [(as_slice(places), [names[i] for i in places]) for places in groups.values()]
+        return self._grouped[names]
 
     @classmethod
     def from_text(cls, text: str) -> Layout:
@@ -196,6 +207,8 @@ class Rows:
         else:
             self.raw = np.frombuffer(joined, layout.dtype)
         self._all_valid = not self.raw["nulls"].any()
+        self.size = len(joined)
+        self._values: dict[str, Values] = {}
 
     @cached_property
     def event(self) -> np.ndarray:
@@ -207,6 +220,7 @@ class Rows:
         self.raw = self.raw.copy()
         self.raw["nulls"][where] = 255
         self._all_valid = False
+        self._values.clear()
         self.__dict__.pop("_null_bits", None)
 
     def nulls(self, name: str) -> np.ndarray | None:
@@ -262,6 +276,24 @@ class Rows:
         """Return one feature as an Arrow array of its type."""
         return self.arrays_like(name)[name]
 
+    def values(self, name: str) -> Values:
+        """Return one feature of all rows, and with it whatever else is derived from it."""
+        if name not in self._values:
+            self._values |= {other: Values(array) for other, array in self.arrays_like(name).items()}
+        return self._values[name]
+
+    def floats(self, names: tuple[str, ...], dtype: type[np.floating]) -> np.ndarray:
+        """Return number features of all rows as a matrix (rows, names), null is NaN."""
+        result = np.empty((len(self.raw), len(names)), dtype)
+        for places, alike in self.layout.grouped(names):
+            block = self.number_block(alike)
+            # Long integers are rounded twice on their way to float32, as a table of Arrow columns is.
+            result[:, places] = block.astype(np.float64) if block.dtype.kind == "i" else block
+        nulls = self.null_block(names)
+        if nulls is not None:
+            result[nulls] = np.nan
+        return result
+
     def _number_arrays(self, kind: pa.DataType, index: np.ndarray | None) -> dict[str, pa.Array]:
         """Turn the features of one number type on their side at once; each is a slice of one long array."""
         alike = self.layout.of_type[kind]
@@ -285,6 +317,9 @@ class Rows:
         if not counts.any():
             return np.empty(0, dtype), offsets
         np.cumsum(counts, out=offsets[1:])
+        if len(counts) == 1:
+            start = int(starts[0])
+            return self._bytes[start : start + int(counts[0]) * size].copy().view(dtype), offsets
         if (counts == counts[0]).all():
             return _gather(self._bytes, starts, f"V{counts[0] * size}").view(dtype), offsets
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.errors import ContractError
-from feature_repo.stores.packed import Field, Rows, as_slice
-from feature_repo.stores.packed_on_demand import ARROW_TAG, inputs_of, transform
+from feature_repo.on_demand.shared import Shared, Values
+from feature_repo.stores.packed import Field, Rows
+from feature_repo.stores.packed_on_demand import ARROW_TAG, compute, pair_function, transform
 from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import plain_values
@@ -36,35 +37,35 @@ class Answer:
         }
 
     @cached_property
-    def on_demand(self) -> dict[str, pa.Array]:
-        """The columns asked for of on-demand views."""
-        if not self.plan.on_demand:
-            return {}
-        features = {
-            (read.feature_view.projection.name, feature): (rows, feature)
-            for read, rows in zip(self.plan.reads, self.rows, strict=True)
-            for feature in read.features
-        }
-        computed: dict[str, pa.Array] = {}
-        for view in self.plan.on_demand:
+    def on_demand(self) -> dict[str, np.ndarray | pa.Array]:
+        """The columns asked for of on-demand views: Arrow, or float32 with NaN for null."""
+        given = {name: Shared(Values(column)) for name, column in {**self.request.keys, **self.request.data}.items()}
+        computed: dict[str, np.ndarray | pa.Array] = {}
+        for step in self.plan.on_demand_steps:
+            own = {name: (self.rows[read], feature) for name, (read, feature) in step.inputs.items()}
+            function = pair_function(step.view)
+            if function is not None:
+                columns = {**given, **{name: rows.shared(feature) for name, (rows, feature) in own.items()}}
+                computed |= compute(function, step.view, columns, self.plan)
+                continue
             # Functions on Arrow take shared lists by number, Feast's own way by pandas does not.
-            column = ViewRows.lists if ARROW_TAG in view.tags else ViewRows.array
-            own = {name: column(*features[place]) for name, place in inputs_of(view).items()}
-            inputs = pa.table({**self.request.keys, **self.request.data, **own})
-            computed.update(transform(view, inputs, self.plan))
+            column = ViewRows.lists if ARROW_TAG in step.view.tags else ViewRows.array
+            inputs = {**self.request.keys, **self.request.data, **{name: column(*place) for name, place in own.items()}}
+            computed |= transform(step.view, pa.table(inputs), self.plan)
         return computed
 
     def array(self, name: str) -> pa.Array:
         """Return one column that was asked for, as Arrow."""
-        if name in self.on_demand:
-            return self.on_demand[name]
-        _, rows, feature = self.stored[name]
-        return rows.array(feature)
+        if name in self.stored:
+            _, rows, feature = self.stored[name]
+            return rows.array(feature)
+        column = self.on_demand[name]
+        return pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column
 
     def columns(self) -> list[pa.Array]:
         """Return the columns that were asked for, in order."""
-        on_demand, stored = self.on_demand, self.stored
-        return [on_demand[name] if name in on_demand else self._plain(*stored[name]) for name in self.plan.outputs]
+        stored = self.stored
+        return [self._plain(*stored[name]) if name in stored else self.array(name) for name in self.plan.outputs]
 
     @staticmethod
     def _plain(read: ViewRead, rows: ViewRows, feature: str) -> pa.Array:
@@ -76,7 +77,7 @@ class Answer:
 
     def field(self, name: str) -> Field | None:
         """Return the stored field of a column, None for one that was computed on demand."""
-        if name in self.on_demand:
+        if name not in self.stored:
             return None
         read, _, feature = self.stored[name]
         return read.view.layout.by_name[feature]
@@ -90,40 +91,42 @@ class Answer:
         ContractError for a column that is neither a number nor has a vocabulary.
         """
         result = np.empty((self.request.rows, len(names)), dtype)
-        blocks: dict[tuple[int, str], tuple[ViewRows, list[int], list[str]]] = {}
-        for place, name in enumerate(names):
-            stored = None if name in self.on_demand else self.stored[name]
-            if vocabularies is not None and name in vocabularies:
-                result[:, place] = self._codes(name, stored, vocabularies[name])
-            elif stored is None or not isinstance(stored[1].rows, Rows) or not stored[0].is_number(stored[2]):
-                result[:, place] = number_values(name, self.array(name))
-            else:
-                read, rows, feature = stored
-                kind = read.view.layout.stored_dtype(feature)
-                _, places, features = blocks.setdefault((id(rows), kind), (rows, [], []))
-                places.append(place)
-                features.append(feature)
-        for rows, places, features in blocks.values():
-            result[:, as_slice(places)] = rows.spread(_block(rows.rows, features, dtype))
+        self.fill(result, names, range(len(names)), vocabularies)
         return result
 
-    def _codes(self, name: str, stored: tuple[ViewRead, ViewRows, str] | None, vocabulary: pa.Array) -> np.ndarray:
+    def fill(
+        self,
+        result: np.ndarray,
+        names: Sequence[str],
+        places: Sequence[int],
+        vocabularies: Mapping[str, pa.Array] | None = None,
+    ) -> None:
+        """Write columns into a matrix (rows, columns) of floats at these places, as `matrix` gives them."""
+        texts = vocabularies or {}
+        for step in self.plan.stored_steps(tuple(names), tuple(places), frozenset(texts)):
+            rows = self.rows[step.read]
+            if isinstance(rows.rows, Rows):
+                block = rows.rows.floats(step.features, result.dtype.type)
+                result[:, step.places] = block if rows.index is None else block[rows.index]
+                continue
+            for place, feature in zip(step.each, step.features, strict=True):
+                result[:, place] = number_values(feature, rows.array(feature))
+        for place, name in zip(places, names, strict=True):
+            if name in texts:
+                result[:, place] = self._codes(name, texts[name])
+            elif name not in self.stored:
+                column = self.on_demand[name]
+                result[:, place] = column if isinstance(column, np.ndarray) else number_values(name, column)
+            elif not self.stored[name][0].is_number(self.stored[name][2]):
+                result[:, place] = number_values(name, self.array(name))
+
+    def _codes(self, name: str, vocabulary: pa.Array) -> np.ndarray:
         """Return float64 positions of a text column in a vocabulary, looked up once per distinct key."""
-        if stored is None or not isinstance(stored[1].rows, Rows):
+        if name not in self.stored:
             return _positions(self.array(name), vocabulary)
-        _, rows, feature = stored
-        return rows.spread(_positions(rows.rows.array(feature), vocabulary))
-
-
-def _block(rows: Rows, features: Sequence[str], dtype: type[np.floating]) -> np.ndarray:
-    """Return number features of distinct rows as floats, null is NaN."""
-    block = rows.number_block(features)
-    # Long integers are rounded twice on their way to float32, as a table of Arrow columns is.
-    values = block.astype(np.float64).astype(dtype) if block.dtype.kind == "i" else block.astype(dtype)
-    nulls = rows.null_block(features)
-    if nulls is not None:
-        values[nulls] = np.nan
-    return values
+        _, rows, feature = self.stored[name]
+        values = rows.rows.values(feature)
+        return rows.spread(values.made(id(vocabulary), lambda array: _positions(array, vocabulary)))
 
 
 def _positions(column: pa.Array, vocabulary: pa.Array) -> np.ndarray:

@@ -178,6 +178,18 @@ class Snapshot:
             found.update(self.connection.execute(sql, part + [None] * room).fetchall())
         return found
 
+    def all_records(self, view: ViewTable, most_bytes: int) -> dict[Key, bytes] | None:
+        """Return every record of a view, None where there are more bytes of them than that."""
+        found: dict[Key, bytes] = {}
+        cursor = self.connection.execute(f"SELECT key, record FROM {view.table} ORDER BY key")
+        while rows := cursor.fetchmany(1024):
+            most_bytes -= sum(len(record) for _, record in rows)
+            if most_bytes < 0:
+                cursor.close()
+                return None
+            found.update(rows)
+        return found
+
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.
 

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.stores.packed import Layout, Rows
 from feature_repo.stores.packed_db import Snapshot, ViewTable
 from feature_repo.stores.packed_keys import Asked, Key
@@ -18,13 +19,53 @@ _ENTRY_BYTES: Final = 150
 """What a record costs beside its own bytes: its key, the objects, its place in the dictionary."""
 
 
+@dataclass(frozen=True)
+class WholeView:
+    """Every record of a view, opened once, and a blank one behind them; `place` is where a key's record lies."""
+
+    rows: Rows
+    place: dict[Key | None, int]
+
+    @classmethod
+    def of(cls, records: dict[Key, bytes], layout: Layout, snapshot: Snapshot) -> WholeView:
+        rows = Rows(layout, _of_one_schema([*records.values(), layout.blank], layout, snapshot))
+        return cls(rows, {key: place for place, key in enumerate(records)})
+
+    def index(self, asked: Asked) -> np.ndarray:
+        """Return the row of each row of a request."""
+        blank = len(self.place)
+        found = np.fromiter((self.place.get(key, blank) for key in asked.keys), np.int64, len(asked.keys))
+        return found if asked.index is None else found[asked.index]
+
+
 class RecordCache:
-    """Records read before, valid until their view is written again; emptied when it outgrows its limit."""
+    """What was read before, valid until its view is written again: single records, and whole views that were opened.
+
+    Records are forgotten when they outgrow the limit; opened views have a fourth of it, since one takes about as many
+    times its records' bytes.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
+        self._whole: dict[tuple[int, int], tuple[int, WholeView | None]] = {}
         self._views: dict[tuple[int, int], tuple[int, dict[Key | None, bytes]]] = {}
         self._bytes = 0
+
+    def whole(self, table: ViewTable, layout: Layout) -> WholeView | None:
+        """Return an opened view as it is now."""
+        changes, view = self._whole.get((table.number, layout.id), (table.changes, None))
+        return view if changes == table.changes else None
+
+    def open_whole(self, snapshot: Snapshot, table: ViewTable, layout: Layout) -> None:
+        """Open a view as it is in the snapshot, if it is not yet and its records are small enough."""
+        held = self._whole.get((table.number, layout.id))
+        if held is not None and held[0] == table.changes:
+            return
+        taken = sum(view.rows.size for _, view in self._whole.values() if view is not None)
+        room = self._limit // 4 - taken + (held[1].rows.size if held is not None and held[1] is not None else 0)
+        records = snapshot.all_records(table, room)
+        view = None if records is None else WholeView.of(records, layout, snapshot)
+        self._whole[table.number, layout.id] = (table.changes, view)
 
     def records(self, snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
         """Return a record of `layout` for each distinct key as of the snapshot, the blank one where there is none."""
@@ -65,6 +106,7 @@ class FeatureRows(Protocol):
     def nulls(self, name: str) -> np.ndarray | None: ...
     def numbers(self, name: str) -> np.ndarray: ...
     def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]: ...
+    def values(self, name: str) -> Values: ...
 
 
 @dataclass
@@ -79,7 +121,6 @@ class ViewRows:
     index: np.ndarray | None
     expired: np.ndarray | None
     _arrays: dict[str, pa.Array] = field(default_factory=dict, init=False)
-    _lists: dict[str, pa.Array] = field(default_factory=dict, init=False)
 
     @property
     def found(self) -> np.ndarray:
@@ -89,6 +130,10 @@ class ViewRows:
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Give every row of the request its key's value."""
         return values if self.index is None else values[self.index]
+
+    def shared(self, name: str) -> Shared:
+        """Return one feature, each value once with a number for each row."""
+        return Shared(self.rows.values(name), self.index)
 
     def array(self, name: str) -> pa.Array:
         """Return one feature, a row per key asked for; null where there is no row or it is too old."""
@@ -100,15 +145,7 @@ class ViewRows:
         """Return one feature as `array` does, lists that several rows share as a dictionary array, each list once."""
         if self.index is None or not pa.types.is_list(self.rows.layout.by_name[name].type):
             return self.array(name)
-        if name not in self._lists:
-            indices = pa.array(self.index.astype(np.int32))
-            self._lists[name] = pa.DictionaryArray.from_arrays(indices, self.rows.arrays_like(name)[name])
-        return self._lists[name]
-
-    def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return a number feature as stored, and the mask of its nulls (None: there are none)."""
-        nulls = self.rows.nulls(name)
-        return self.spread(self.rows.numbers(name)), None if nulls is None else self.spread(nulls)
+        return pa.DictionaryArray.from_arrays(pa.array(self.index.astype(np.int32)), self.rows.values(name).array)
 
 
 def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: Asked, now: int) -> ViewRows:
@@ -116,6 +153,9 @@ def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: A
     table = snapshot.catalogue.views.get(view.id)
     records = [view.layout.blank] * len(asked.keys)
     if table is not None and table.keys == view.keys:
+        whole = cache.whole(table, view.layout) if not view.ttl else None
+        if whole is not None:
+            return ViewRows(whole.rows, whole.index(asked), None)
         records = cache.records(snapshot, table, view.layout, asked.keys)
     rows = Rows(view.layout, records)
     return ViewRows(rows, asked.index, expire(rows, view.ttl, now))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from feast.repo_config import RepoConfig
 from feast.utils import _get_cached_request_context, _parse_feature_ref, ensure_request_data_values_exist
 from feast.value_type import ValueType
 
+from feature_repo.stores.packed import as_slice
 from feature_repo.stores.packed_keys import Asked
 from feature_repo.stores.packed_values import value_type_to_arrow
 from feature_repo.stores.packed_view import PackedView
@@ -64,6 +66,27 @@ class ViewRead:
 
 
 @dataclass(frozen=True)
+class OnDemandStep:
+    """An on-demand view to compute; `inputs`: the number of the read and the feature of each of its inputs."""
+
+    view: OnDemandFeatureView
+    inputs: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class StoredStep:
+    """Number features of one read, by its number, and the columns of a matrix that they fill, ascending."""
+
+    read: int
+    features: tuple[str, ...]
+    each: tuple[int, ...]
+
+    @cached_property
+    def places(self) -> slice | list[int]:
+        return as_slice(list(self.each))
+
+
+@dataclass(frozen=True)
 class Plan:
     """A resolved request. `outputs` are the columns asked for, in the order of the references."""
 
@@ -77,6 +100,7 @@ class Plan:
     request_data: dict[str, ValueType]
     on_demand_types: dict[str, ValueType]
     full_feature_names: bool
+    _stored_steps: dict[tuple, list[StoredStep]] = field(default_factory=dict, compare=False)
 
     def asked(self, request: RequestColumns) -> list[Asked]:
         """Encode the keys of a request for each view, once for views with the same keys.
@@ -92,8 +116,47 @@ class Plan:
 
     def on_demand_outputs(self, view: OnDemandFeatureView) -> list[str]:
         """Return the columns asked for of one on-demand view, as they are named in the answer."""
-        own = {output_name(view, feature.name, self.full_feature_names) for feature in view.features}
-        return [name for name in self.outputs if name in own]
+        return self._on_demand_outputs.get(view.name, [])
+
+    @cached_property
+    def _on_demand_outputs(self) -> dict[str, list[str]]:
+        full = self.full_feature_names
+        owner = {
+            output_name(view, feature.name, full): view.name for view in self.on_demand for feature in view.features
+        }
+        outputs: dict[str, list[str]] = {}
+        for name in self.outputs:
+            if name in owner:
+                outputs.setdefault(owner[name], []).append(name)
+        return outputs
+
+    @cached_property
+    def on_demand_steps(self) -> list[OnDemandStep]:
+        """The on-demand views of which something is asked, with the reads that their inputs come from."""
+        place = {
+            (read.feature_view.projection.name, feature): (number, feature)
+            for number, read in enumerate(self.reads)
+            for feature in read.features
+        }
+        return [
+            OnDemandStep(view, {name: place[source] for name, source in inputs_of(view).items()})
+            for view in self.on_demand
+            if self.on_demand_outputs(view)
+        ]
+
+    def stored_steps(self, names: tuple[str, ...], places: tuple[int, ...], texts: frozenset[str]) -> list[StoredStep]:
+        """Return which stored number columns lie where in a matrix, view by view; `texts` are none of them."""
+        made = self._stored_steps.get((names, places, texts))
+        if made is None:
+            at = {name: place for name, place in zip(names, places, strict=True) if name not in texts}
+            made = []
+            for number, read in enumerate(self.reads):
+                own = {f: at[output] for f, output in read.features.items() if output in at and read.is_number(f)}
+                if own:
+                    ordered = sorted(own, key=own.__getitem__)
+                    made.append(StoredStep(number, tuple(ordered), tuple(own[name] for name in ordered)))
+            self._stored_steps[names, places, texts] = made
+        return made
 
 
 class Planner:
@@ -117,6 +180,12 @@ class Planner:
         if plan is None or plan.context is not context:
             plan = self._plans[key] = _resolve(config, context, full_feature_names)
         return plan
+
+
+def inputs_of(view: OnDemandFeatureView) -> dict[str, tuple[str, str]]:
+    """Return the (view, feature) that each input column of a view's transformation comes from."""
+    sources = view.source_feature_view_projections.values()
+    return {f.name: (source.name, f.name) for source in sources for f in source.features}
 
 
 def output_name(view: FeatureView | OnDemandFeatureView, feature: str, full: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.columns import USER
+from feature_repo.columns import ITEM, USER
 from feature_repo.stores.packed_answer import Answer
 from ranking.model_store import RankingModel
 
@@ -44,6 +44,10 @@ class FeatureReader:
     def has(self, *columns: str) -> bool:
         return all(column in self.references for column in columns)
 
+    def keep(self, columns: Iterable[str]) -> None:
+        """Hold what the columns' views know of items in memory, as it is now, where it fits."""
+        self.reader.keep([self.references[name] for name in columns], (ITEM,))
+
     def read(self, columns: Iterable[str], entities: Mapping[str, pa.Array], now: datetime) -> Answer:
         """Read columns for rows of join keys; what is computed on demand is computed as of `now`."""
         from feature_repo.on_demand.columns import REQUEST_TIME
@@ -59,7 +63,7 @@ class ModelColumns:
     """
 
     names: tuple[str, ...]
-    places: np.ndarray
+    places: tuple[int, ...]
     width: int
     vocabularies: Mapping[str, pa.Array]
 
@@ -70,18 +74,18 @@ class ModelColumns:
         used = [columns[place] for place in places]
         return cls(
             names=tuple(column.name for column in used),
-            places=places,
+            places=tuple(places.tolist()),
             width=len(columns),
             vocabularies={c.name: pa.array(c.vocabulary, pa.string()) for c in used if c.kind == "category"},
         )
 
     def matrix(self, answer: Answer) -> np.ndarray:
         """Return the model's matrix, float32 (rows, columns of the model), as `Encoding.encode` makes it."""
-        block = answer.matrix(self.names, np.float32, self.vocabularies)
-        if np.isinf(block).any():
-            block[np.isinf(block)] = np.nan
-        matrix = np.full((len(block), self.width), np.nan, np.float32)
-        matrix[:, self.places] = block
+        matrix = np.full((answer.request.rows, self.width), np.nan, np.float32)
+        answer.fill(matrix, self.names, self.places, self.vocabularies)
+        infinite = np.isinf(matrix)
+        if infinite.any():
+            matrix[infinite] = np.nan
         return matrix
 
 

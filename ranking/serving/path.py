@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -98,6 +98,7 @@ class RequestPath:
         from ranking.serving.clock import ServingClock
 
         now = ServingClock(self.workspace).now()
+        self.reader.keep(self._wanted(self.rules, self.order))
         self.catalogue.popular()
         items = tuple(self.catalogue.items.slice(0, 5).to_pylist())
         user = 0 if self.catalogue.user_type == "int64" else ""
@@ -177,14 +178,18 @@ class RequestPath:
         return found if pinned is None else _with_pinned(found, pinned)
 
     def _read(self, ask: Ask, found: Retrieved, rules: Sequence[NamedRule], order: Order, now: datetime) -> Pool:
+        wanted = self._wanted(rules, order)
+        if ask.unfamiliar is not None:
+            wanted = dict.fromkeys([*wanted, *_FAMILIARITY])
+        entities = {USER: user_key(ask.user, len(found.items)), ITEM: found.items}
+        answer = self.reader.read(wanted, entities, now)
+        return Pool(found.items, found.origins, answer, now, ask.context)
+
+    def _wanted(self, rules: Sequence[NamedRule], order: Order) -> Iterable[str]:
+        """Return the columns that a request reads."""
         wanted = [*self.columns.names, *self.proposers.values()]
         wanted += [column for _, rule in rules for column in rule.columns]
-        wanted += order.columns
-        if ask.unfamiliar is not None:
-            wanted += _FAMILIARITY
-        entities = {USER: user_key(ask.user, len(found.items)), ITEM: found.items}
-        answer = self.reader.read(dict.fromkeys(wanted), entities, now)
-        return Pool(found.items, found.origins, answer, now, ask.context)
+        return dict.fromkeys([*wanted, *order.columns])
 
     def _served(
         self, pool: Pool, rows: np.ndarray, scores: np.ndarray, reasons: Sequence[Reasons | None]

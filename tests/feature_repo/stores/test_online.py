@@ -13,7 +13,9 @@ from feast.types import Array, Float32, Float64, Int64, Json, String
 
 from feature_repo.errors import ContractError, DataError
 from feature_repo.stores.online import PackedSqliteOnlineStore
+from feature_repo.stores.packed_view import PackedView
 
+DAY = timedelta(days=1)
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
 ITEM = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
@@ -69,6 +71,35 @@ def test_reads_what_was_written(packed_config: Any) -> None:
     assert one["name"].string_val == "user 1"
     assert two["clicks"].WhichOneof("val") is None
     assert three is None
+
+
+@pytest.mark.parametrize("megabytes", [256, 0])
+def test_a_view_held_in_memory_reads_alike_and_follows_every_write(packed_config: Any, megabytes: int) -> None:
+    config, store, writer, view = (
+        packed_config(cache_mb=megabytes),
+        *(PackedSqliteOnlineStore() for _ in "12"),
+        view_of(),
+    )
+    writer.write_table(config, view, table([3, 1, 2], [30, 10, None]))
+    users = [1, 9, 3, 1, 2]
+    packed = [PackedView.of(config, view)]
+    store.keep(config, [*packed, PackedView.of(config, view_of("unwritten")), PackedView.of(config, view_of(ttl=DAY))])
+    assert clicks(store, config, view, users) == [10, None, 30, 10, None]
+    writer.write_table(config, view, table([9, 1], [90, 11]))
+    assert clicks(store, config, view, users) == [11, 90, 30, 11, None]
+    for _ in range(2):
+        store.keep(config, packed)
+        assert clicks(store, config, view, users) == [11, 90, 30, 11, None]
+    held = store._cache.whole(*_place(store, config, packed[0]))
+    assert (held is not None) == (megabytes > 0)
+    wider = view_of(clicks=Int64, name=String, more=Float64)
+    store.keep(config, [PackedView.of(config, wider)])
+    assert clicks(store, config, wider, users) == [11, 90, 30, 11, None]
+
+
+def _place(store: PackedSqliteOnlineStore, config: Any, view: PackedView) -> tuple:
+    with store.database(config).snapshot() as snapshot:
+        return snapshot.catalogue.views[view.id], view.layout
 
 
 def test_async_calls_do_the_same(packed_config: Any) -> None:
