@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource, Vectors
+from candidate_gen.source import CandidateSource, Events, Vectors
 
 
 class ALS(CandidateSource):
@@ -26,6 +26,7 @@ class ALS(CandidateSource):
         half_life_days: float | None = None,
         threads: int = 1,
         seed: int = 0,
+        events: Events = "targets",
     ) -> None:
         self.factors = factors
         self.regularization = regularization
@@ -34,6 +35,7 @@ class ALS(CandidateSource):
         self.half_life_days = half_life_days
         self.threads = threads
         self.seed = seed
+        self.events = events
 
     def _fit(self, interactions: Interactions) -> None:
         from implicit.cpu.als import AlternatingLeastSquares

@@ -11,7 +11,7 @@ from candidate_gen.history import recent_items
 from candidate_gen.interactions import DAY, Interactions
 from candidate_gen.neighbours import history_rows, history_scores
 from candidate_gen.similarity import keep_top, row_blocks, stack
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Events
 
 BLOCK_PAIRS = 4_000_000
 
@@ -40,6 +40,7 @@ class Covisitation(CandidateSource):
         top_k: int = 500,
         history: int = 200,
         history_decay: float = 0.99,
+        events: Events = "targets",
     ) -> None:
         self.directional = directional
         self.window = window
@@ -50,6 +51,7 @@ class Covisitation(CandidateSource):
         self.top_k = top_k
         self.history = history
         self.history_decay = history_decay
+        self.events = events
 
     def _fit(self, interactions: Interactions) -> None:
         self.similarity_ = self._similarity(_Sequences.of(interactions, self.half_life_days), interactions.shape[1])

@@ -10,14 +10,14 @@ from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.neighbours import history_rows
 from candidate_gen.similarity import BLOCK_WORK, row_blocks, work_per_row
-from candidate_gen.source import CandidateSource, best
+from candidate_gen.source import CandidateSource, SourceSkipped, best
 from feature_repo.errors import ConfigError
 
 LISTED = 200
 
 
-class SourceTooLarge(ConfigError):
-    """A source would need more memory than its limit allows; a pipeline may go on without it."""
+class SourceTooLarge(SourceSkipped):
+    """A source would need more memory than its limit allows."""
 
 
 class EASE(CandidateSource):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 UNKNOWN = -1
+PASSIVE_WEIGHT = 0.2  # of a passive event beside the lightest target event, where a source learns from both
 DAY = 86_400_000_000  # microseconds
 
 
@@ -41,6 +42,19 @@ class Interactions:
     consuming: np.ndarray
     users: pa.Table
     items: pa.Table
+
+    @cached_property
+    def has_passive(self) -> bool:
+        """Tell whether some event is no target: a view, an impression, a low rating."""
+        return bool((self.weight == 0).any())
+
+    def with_passive(self, *, targets: bool) -> Interactions:
+        """Return the same log where passive events weigh, too: PASSIVE_WEIGHT beside `targets`, 1 without them."""
+        passive = self.weight == 0
+        if targets:
+            lightest = self.weight[~passive].min(initial=1.0)
+            return replace(self, weight=np.where(passive, PASSIVE_WEIGHT * lightest, self.weight))
+        return replace(self, weight=passive.astype(np.float64))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.neighbours import history_rows, history_scores
 from candidate_gen.similarity import top_k_product
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Events
 
 
 class ItemKNN(CandidateSource):
@@ -26,9 +26,10 @@ class ItemKNN(CandidateSource):
 
     floor: ClassVar[float] = 0.0
 
-    def __init__(self, neighbours: int = 1000, half_life_days: float | None = None) -> None:
+    def __init__(self, neighbours: int = 1000, half_life_days: float | None = None, events: Events = "targets") -> None:
         self.neighbours = neighbours
         self.half_life_days = half_life_days
+        self.events = events
 
     @abstractmethod
     def _weighted(self, matrix: sparse.csr_array) -> sparse.csr_array:
@@ -73,9 +74,14 @@ class BM25ItemKNN(ItemKNN):
     """BM25: users who like much count for less, and an item's weight saturates (`k1`) and is normed by fame (`b`)."""
 
     def __init__(
-        self, neighbours: int = 1000, k1: float = 0.5, b: float = 0.2, half_life_days: float | None = None
+        self,
+        neighbours: int = 1000,
+        k1: float = 0.5,
+        b: float = 0.2,
+        half_life_days: float | None = None,
+        events: Events = "targets",
     ) -> None:
-        super().__init__(neighbours, half_life_days)
+        super().__init__(neighbours, half_life_days, events)
         self.k1 = k1
         self.b = b
 

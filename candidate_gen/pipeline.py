@@ -12,9 +12,8 @@ from time import perf_counter
 
 import numpy as np
 
-from candidate_gen.ease import SourceTooLarge
 from candidate_gen.interactions import UNKNOWN, Interactions
-from candidate_gen.source import CandidateSource, best, seen_positions
+from candidate_gen.source import CandidateSource, SourceSkipped, best, seen_positions
 from candidate_gen.standing import Groups, percentile, zscore
 from feature_repo.errors import ConfigError
 
@@ -36,7 +35,7 @@ def silent(what: str, done: int, total: int) -> None:
 class Stage:
     """Sources fitted at one cut, how many items each proposes per user, and the seconds that each has taken.
 
-    `skipped`: why a source that is too large for this log was left out, by name.
+    `skipped`: why a source that this log does not suit was left out, by name.
     """
 
     interactions: Interactions
@@ -57,14 +56,14 @@ class Stage:
         allow_repeats: bool,
         progress: Progress = silent,
     ) -> Stage:
-        """Fit the sources one after the other; those that are too large for this log are left out."""
+        """Fit the sources one after the other; those that can't learn from this log are left out."""
         stage = cls(interactions, {}, {}, allow_repeats)
         for number, (name, source) in enumerate(sources.items()):
             progress(f"fit {name}", number, len(sources))
             start = perf_counter()
             try:
                 stage.sources[name] = source.fit(interactions)
-            except SourceTooLarge as error:
+            except SourceSkipped as error:
                 stage.skipped[name] = str(error)
                 continue
             stage.depths[name] = depths[name]

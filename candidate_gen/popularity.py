@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from candidate_gen.interactions import DAY, Interactions
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Events
 
 
 class Popularity(CandidateSource):
@@ -27,8 +27,9 @@ class RecentPopularity(CandidateSource):
 
     floor: ClassVar[float] = 0.0
 
-    def __init__(self, half_life_days: float = 7.0) -> None:
+    def __init__(self, half_life_days: float = 7.0, events: Events = "targets") -> None:
         self.half_life_days = half_life_days
+        self.events = events
 
     def _fit(self, interactions: Interactions) -> None:
         # Counted from the last event and not from the cut: after a long silence everything would fade to nothing.

@@ -6,18 +6,20 @@ import numpy as np
 from scipy import sparse
 
 from candidate_gen.interactions import DAY, Interactions, microseconds
-from candidate_gen.source import CandidateSource
+from candidate_gen.source import CandidateSource, Events
 
 
 class RepeatConsumption(CandidateSource):
     """Scores a user's past target items by log2 of their summed label weights, halved per `half_life_days` of age.
 
     The logarithm keeps events that lie hundreds of half-lives back apart. NaN for items that the user never had. With
-    `exclude_seen` nothing is left to propose: the source is for catalogues where repeats are allowed.
+    `exclude_seen` nothing is left of target events to propose: they are for catalogues where repeats are allowed. From
+    `passive` events it proposes what the user has met and not taken yet.
     """
 
-    def __init__(self, half_life_days: float | None = 30.0) -> None:
+    def __init__(self, half_life_days: float | None = 30.0, events: Events = "targets") -> None:
         self.half_life_days = half_life_days
+        self.events = events
 
     def _fit(self, interactions: Interactions) -> None:
         users, items = interactions.shape

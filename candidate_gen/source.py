@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,28 +18,55 @@ from sklearn.base import BaseEstimator
 
 from candidate_gen.interactions import Interactions
 from feature_repo.columns import ITEM, RANK, SCORE, USER
+from feature_repo.errors import ConfigError
 
 BATCH = 512
 
+Events = Literal["targets", "all", "passive"]
+
 # Rows are searched in blocks of so many scores: they stay in the cache, and memory is used again.
 _BLOCK_CELLS = 1 << 19
+
+
+class SourceSkipped(ConfigError):
+    """A source can't learn from this log; a pipeline goes on without it."""
 
 
 class CandidateSource(BaseEstimator, ABC):
     """Proposes items to users and scores any pair of a known user and item.
 
     A pair that scores at or below `floor` is scored but not proposed: 0 for sources whose zero means "no evidence".
-    A constructor parameter called `seed` is set from the configuration where it names none.
+    A constructor parameter called `seed` is set from the configuration where it names none; one called `events` says
+    what the source learns from: `targets`, `passive` events (of no target type: views, low ratings), or `all`.
     """
 
     floor: ClassVar[float] = -math.inf
     interactions_: Interactions
 
     def fit(self, interactions: Interactions) -> Self:
-        """Learn from events before `interactions.as_of`."""
+        """Learn from events before `interactions.as_of`.
+
+        Raises SourceSkipped where the source is too large for the log, or its kind of events is not in it.
+        """
         self.interactions_ = interactions
-        self._fit(interactions)
+        self._fit(self._learned_from(interactions))
         return self
+
+    def _learned_from(self, interactions: Interactions) -> Interactions:
+        events = self.get_params().get("events", "targets")
+        if events not in get_args(Events):
+            raise ConfigError(
+                f"{type(self).__name__}, parameter events", expected=" or ".join(get_args(Events)), got=repr(events),
+                fix="Correct it.",
+            )  # fmt: skip
+        if events == "targets":
+            return interactions
+        if not interactions.has_passive:
+            raise SourceSkipped(
+                f"{type(self).__name__} with events: {events}", expected="events of types that are no targets",
+                got="target events only", fix="Leave the source out: on this log it would repeat what others say.",
+            )  # fmt: skip
+        return interactions.with_passive(targets=events == "all")
 
     @abstractmethod
     def _fit(self, interactions: Interactions) -> None:

@@ -28,6 +28,17 @@ def test_matrices_hold_what_was_seen_and_what_was_liked(read_log):
     assert log.events_per_user.tolist() == [1, 3]
 
 
+def test_passive_events_weigh_less_than_any_target_or_alone(read_log):
+    log = read_log(EVENTS, as_of=7.0)
+    assert log.has_passive
+    assert log.weight.tolist() == [0.5, 0.0, 1.0, 1.0]
+    assert log.with_passive(targets=True).weight.tolist() == [0.5, 0.2 * 0.5, 1.0, 1.0]
+    alone = log.with_passive(targets=False)
+    assert alone.weight.tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert (alone.seen != log.seen).nnz == 0
+    assert not read_log(EVENTS[3:], as_of=9.0).has_passive
+
+
 def test_weights_halve_with_age(read_log):
     log = read_log(EVENTS, as_of=7.0)
     np.testing.assert_allclose(log.decayed(2.0).toarray(), [[0.5 / 8, 0.0], [0.0, 0.25 + 0.5]], rtol=1e-6)

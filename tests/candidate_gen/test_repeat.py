@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -47,3 +48,10 @@ def test_events_many_half_lives_ago_stay_apart(read_log):
     scores = source.score_batch(np.array([0]))[0]
     assert scores[1] - scores[0] == pytest.approx(1.0)
     assert math.isclose(scores[1], -8999.0)
+
+
+def test_from_passive_events_it_proposes_what_was_met_and_not_consumed(read_log):
+    log = read_log([("a", "x", 1.0, 0.0), ("a", "y", 2.0, 0.0), ("a", "z", 3.0, 1.0), ("a", "z", 4.0, 0.0)])
+    log = replace(log, consuming=log.weight > 0)
+    proposed = RepeatConsumption(events="passive").fit(log).recommend(pa.array(["a"]), 5)
+    assert proposed["item_id"].to_pylist() == ["y", "x"]

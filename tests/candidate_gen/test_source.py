@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource, best, top_n
+from candidate_gen.popularity import RecentPopularity
+from candidate_gen.source import CandidateSource, SourceSkipped, best, top_n
+from feature_repo.errors import ConfigError
 
 FEW_VALUES = st.sampled_from([np.float32(value) for value in (-2, -1, -0.0, 0, 1, 1, 3, math.nan)])
 
@@ -105,3 +107,19 @@ def test_scores_follow_the_order_of_the_pairs(random_log, order):
         pa.array(log.item_ids.to_pylist()[:1] * 2 * len(log.user_ids)),
     )
     assert source.score(users, items).to_pylist() == np.repeat(source.table_[:, 0], 2)[::order].tolist()
+
+
+@pytest.mark.parametrize("events", ["passive", "all"])
+def test_events_of_a_kind_that_the_log_lacks_skip_the_source(read_log, events):
+    with pytest.raises(SourceSkipped, match="events of types that are no targets"):
+        RecentPopularity(events=events).fit(read_log([("a", "x", 1.0, 1.0)]))
+
+
+def test_a_source_learns_from_the_events_that_it_is_told(read_log):
+    log = read_log([("a", "x", 1.0, 1.0), ("b", "y", 1.0, 0.0), ("b", "y", 1.0, 0.0)])
+    learned = {kind: RecentPopularity(events=kind).fit(log).popularity_ for kind in ("targets", "passive", "all")}
+    np.testing.assert_allclose(learned["targets"], [1.0, 0.0])
+    np.testing.assert_allclose(learned["passive"], [0.0, 2.0])
+    np.testing.assert_allclose(learned["all"], [1.0, 0.4], rtol=1e-6)
+    with pytest.raises(ConfigError, match="targets or all or passive"):
+        RecentPopularity(events="everything").fit(log)
