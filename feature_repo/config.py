@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -37,6 +38,7 @@ UtcTime = Annotated[AwareDatetime | NaiveDatetime, AfterValidator(_as_utc)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Objective = Literal["lambdarank", "rank_xendcg", "binary", "regression"]
+Baseline = Literal["linear", "logistic"]
 
 
 class Section(BaseModel):
@@ -124,8 +126,18 @@ class NegativesConfig(Section):
         return self.candidates == 1
 
 
+class EstimatorConfig(Section):
+    """A ranker in LightGBM's place: its class and its constructor's parameters (ranking/estimator.py)."""
+
+    class_path: str = Field(alias="class")
+    params: dict[str, Any] = {}
+
+
 class RankerConfig(Section):
     """Stage two: objective and LightGBM parameters; `rounds` bounds the trees, early stopping picks their number.
+
+    `objective: linear` and `logistic` are baselines of scikit-learn, `estimator` is any class that can rank; to these,
+    LightGBM's parameters, blends and seeds mean nothing. `monotone_constraints` in `params` maps columns to 1 or -1.
 
     `blend` names further objectives, `boosters` how many seeds of each are fitted: the model is their sum. Early
     stopping looks at the mean validation NDCG@10 of the last `smoothing` rounds.
@@ -133,8 +145,9 @@ class RankerConfig(Section):
     training set by seeded sampling (null: all); `negatives` says what is sampled.
     """
 
-    objective: Objective = "lambdarank"
+    objective: Objective | Baseline = "lambdarank"
     blend: list[Objective] = []
+    estimator: EstimatorConfig | None = None
     boosters: Annotated[int, Field(ge=1)] = 1
     params: dict[str, Any] = {}
     rounds: Annotated[int, Field(ge=1)] = 1000
@@ -149,16 +162,29 @@ class RankerConfig(Section):
     threads: Annotated[int, Field(ge=1)] | None = None
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _only_trees_blend(self) -> RankerConfig:
+        if self.blend and (self.estimator is not None or self.objective in get_args(Baseline)):
+            raise ValueError("`blend: []` beside a baseline or an estimator, since only LightGBM's boosters add up")
+        return self
+
     @property
-    def objectives(self) -> list[Objective]:
+    def objectives(self) -> list[Objective | Baseline]:
         return list(dict.fromkeys([self.objective, *self.blend]))
 
 
 class DriftConfig(Section):
-    """From where on a column of the serving set counts as drifted from the training set: `rankhouse drift` fails."""
+    """From where on a column of the serving set counts as drifted from the training set: `rankhouse drift` fails.
+
+    `ignore`: patterns of columns that move in a world at rest, too, such as totals since the log began.
+    """
 
     psi: Annotated[float, Field(gt=0)] = 0.25
     ks: Annotated[float, Field(gt=0, le=1)] = 0.25
+    ignore: list[str] = []
+
+    def ignores(self, column: str) -> bool:
+        return any(fnmatchcase(column, pattern) for pattern in self.ignore)
 
 
 class EngineConfig(Section):

@@ -6,13 +6,14 @@ the mean over the last `smoothing` rounds, and the end of its best stretch is th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from feature_repo.config import Objective, RankerConfig
+from feature_repo.errors import ConfigError, did_you_mean
 from ranking.metrics import K
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 OnRound = Callable[[int], None]
 RANKING = ("lambdarank", "rank_xendcg")
+MONOTONE = "monotone_constraints"
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Data:
             group=self.examples.groups.sizes,
             feature_name=self.encoding.names,
             categorical_feature=self.encoding.categories,
-            params=parameters(self.config, self.config.objective, self.config.seed, self.gains),
+            params=parameters(self.config, self.config.objective, self.config.seed, self.gains, self.encoding.names),
             free_raw_data=False,
         )
         if self.judge is not None:
@@ -72,13 +74,22 @@ def fit_booster(
         }
         callbacks.append(stop)
     booster = lightgbm.train(
-        parameters(data.config, objective, seed, data.gains), data.train, rounds, callbacks=callbacks, **validation
+        parameters(data.config, objective, seed, data.gains, data.encoding.names),
+        data.train,
+        rounds,
+        callbacks=callbacks,
+        **validation,
     )
     return booster, stop.best if data.valid is not None else booster.num_trees()
 
 
-def parameters(config: RankerConfig, objective: Objective, seed: int, gains: list[float]) -> dict[str, Any]:
-    """Return LightGBM's parameters; what makes a fit repeatable can't be configured away."""
+def parameters(
+    config: RankerConfig, objective: Objective, seed: int, gains: list[float], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return LightGBM's parameters for columns of these names; what makes a fit repeatable can't be configured away.
+
+    Raises ConfigError for a monotone constraint on a column that is not there.
+    """
     fixed = {
         "objective": objective,
         "seed": seed,
@@ -90,7 +101,31 @@ def parameters(config: RankerConfig, objective: Objective, seed: int, gains: lis
     }
     if objective in RANKING:
         fixed["label_gain"] = gains
+    if config.params.get(MONOTONE):
+        fixed[MONOTONE] = _in_order(config.params[MONOTONE], names)
     return {**config.params, **fixed}
+
+
+def without_constraints_on_others(config: RankerConfig, names: Sequence[str]) -> RankerConfig:
+    """Return the configuration for a model of these columns alone: constraints on others are dropped."""
+    if MONOTONE not in config.params:
+        return config
+    kept = {name: sign for name, sign in config.params[MONOTONE].items() if name in names}
+    others = {name: value for name, value in config.params.items() if name != MONOTONE}
+    return config.model_copy(update={"params": {**others, **({MONOTONE: kept} if kept else {})}})
+
+
+def _in_order(constraints: Mapping[str, int], names: Sequence[str]) -> list[int]:
+    """Turn signs by column into LightGBM's list: 1 where the score may only rise with the column, -1 fall, 0 free."""
+    for name in constraints:
+        if name not in names:
+            raise ConfigError(
+                f"rankhouse.yaml, key ranker.params.{MONOTONE}",
+                expected="columns of the feature service",
+                got=repr(name),
+                fix=f"Correct the name.{did_you_mean(name, names)}",
+            )
+    return [int(constraints.get(name, 0)) for name in names]
 
 
 def targets(objective: Objective, gains: list[float], labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Models on disk: `<data dir>/models/NAME/` with model.txt (LightGBM) and manifest.json; `models/current` names one.
+"""Models on disk: `<data dir>/models/NAME/` with model.txt (LightGBM) or model.native (an estimator's own format) and
+manifest.json; `models/current` names one.
 
 A model's name ends in a digest of its content, so a directory never changes once it is there and the same training
 gives the same name. Beside it `reference.json` describes the training set and `validation.parquet` holds the metrics of
@@ -20,15 +21,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.config import EstimatorConfig
 from feature_repo.errors import ContractError, MissingError, did_you_mean
 from ranking.drift import Reference
 from ranking.encoding import Column, Encoding
+from ranking.estimator import Plugged, estimator_class
 
 if TYPE_CHECKING:
     import lightgbm
 
     from feature_repo.workspace import Workspace
 
+TREES: Final = "model.txt"
+NATIVE: Final = "model.native"
 CURRENT: Final = "current"
 HISTORY: Final = "history"
 REFERENCE: Final = "reference.json"
@@ -43,6 +48,7 @@ class ModelManifest:
     """Everything about a model that is not in its trees. Times are ISO 8601 in UTC; `created` is the declared clock.
 
     `families`: the family of every column of the service (`ranking.families`), empty in models of older versions.
+    `estimator`: class and parameters of one in LightGBM's place, empty for LightGBM.
     """
 
     name: str
@@ -62,6 +68,7 @@ class ModelManifest:
     created: str
     versions: dict[str, str]
     families: dict[str, str] = field(default_factory=dict)
+    estimator: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -82,7 +89,7 @@ class RankingModel:
     """A loaded model: features of its service in, scores out."""
 
     manifest: ModelManifest
-    booster: lightgbm.Booster
+    booster: lightgbm.Booster | Plugged
 
     def score(self, features: pa.Table) -> np.ndarray:
         """Return float64 scores, one per row; higher is better."""
@@ -107,7 +114,7 @@ def versions() -> dict[str, str]:
 def save(
     workspace: Workspace,
     manifest: ModelManifest,
-    booster: lightgbm.Booster,
+    booster: lightgbm.Booster | Plugged,
     rounds: int,
     reference: Reference | None = None,
     validation: pa.Table | None = None,
@@ -117,15 +124,15 @@ def save(
     `reference` describes the training set, for `rankhouse drift`; `validation` holds the metrics of every user of the
     validation window before the refit, for `rankhouse compare`.
     """
-    text = booster.model_to_string(num_iteration=rounds)
-    digest = sha256((text + manifest.to_json()).encode()).hexdigest()[:10]
+    file, content = _content(booster, rounds)
+    digest = sha256(content + manifest.to_json().encode()).hexdigest()[:10]
     named = replace(manifest, name=f"{manifest.name}-{digest}")
     target = workspace.models_path / named.name
     if not target.exists():
         workspace.models_path.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=workspace.models_path))
         try:
-            (temporary / "model.txt").write_text(text, encoding="utf-8")
+            (temporary / file).write_bytes(content)
             (temporary / "manifest.json").write_text(named.to_json(), encoding="utf-8")
             if reference is not None:
                 (temporary / REFERENCE).write_text(reference.to_json(), encoding="utf-8")
@@ -220,11 +227,9 @@ def load(workspace: Workspace, service_columns: ServiceColumns, name: str | None
 
     Raises MissingError where there is no such model and ContractError where the service changed since it was trained.
     """
-    import lightgbm
-
     manifest = read_manifest(workspace, name)
     check_columns(manifest, service_columns)
-    return RankingModel(manifest, lightgbm.Booster(model_file=_directory(workspace, manifest.name) / "model.txt"))
+    return RankingModel(manifest, _read(manifest, _directory(workspace, manifest.name)))
 
 
 def check_columns(manifest: ModelManifest, service_columns: ServiceColumns) -> None:
@@ -243,6 +248,24 @@ def check_columns(manifest: ModelManifest, service_columns: ServiceColumns) -> N
         got="; ".join(changes),
         fix="Run `rankhouse train`, or bring the service back and `feast apply`.",
     )
+
+
+def _content(booster: lightgbm.Booster | Plugged, rounds: int) -> tuple[str, bytes]:
+    """Return the name and the bytes of the model's file."""
+    if not isinstance(booster, Plugged):
+        return TREES, booster.model_to_string(num_iteration=rounds).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        booster.estimator.save(Path(folder) / NATIVE)
+        return NATIVE, (Path(folder) / NATIVE).read_bytes()
+
+
+def _read(manifest: ModelManifest, folder: Path) -> lightgbm.Booster | Plugged:
+    if manifest.estimator:
+        found = estimator_class(EstimatorConfig.model_validate(manifest.estimator))
+        return Plugged(found.load(folder / NATIVE), len(manifest.encoding.columns))
+    import lightgbm
+
+    return lightgbm.Booster(model_file=folder / TREES)
 
 
 def _write(path: Path, lines: list[str]) -> None:

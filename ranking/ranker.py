@@ -1,4 +1,4 @@
-"""Stage two's model: LightGBM behind one interface, stopped early by the metric that users are shown."""
+"""Stage two's model: LightGBM, stopped early by the metric that users are shown, or an estimator in its place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from feature_repo.config import Objective, RankerConfig
 from ranking.boosting import Data, OnRound, fit_booster
 from ranking.encoding import Encoding
+from ranking.estimator import Plugged, configured_estimator, fit_estimator
 from ranking.merge import merge
 from ranking.metrics import K, ndcg
 from ranking.order import EMPTY, Groups, top_rows
@@ -67,10 +68,10 @@ class Member:
 class Fitted:
     """A trained booster, its number of trees and the validation metric at that number (None without a judge).
 
-    Of several members the booster is their weighted sum.
+    Of several members the booster is their weighted sum. An estimator has no members and 0 trees.
     """
 
-    booster: lightgbm.Booster
+    booster: lightgbm.Booster | Plugged
     rounds: int
     ndcg: float | None
     members: tuple[Member, ...]
@@ -89,14 +90,19 @@ def fit_ranker(
     """Fit the configured objectives and seeds; with a judge, each keeps its trees up to the best validation NDCG@10.
 
     `gains` maps a label to its gain; `rounds` fixes the number of trees (default: the configuration's bound). A member
-    weighs 1 / standard deviation of its scores within a user's candidates, so that each has an equal say.
+    weighs 1 / standard deviation of its scores within a user's candidates, so that each has an equal say. A configured
+    estimator is fitted once, with all of its rounds.
     """
+    wanted = configured_estimator(config)
+    if wanted is not None:
+        plugged = fit_estimator(wanted, config, encoding, examples)
+        return Fitted(plugged, 0, None if judge is None else judge.ndcg(plugged.predict(judge.matrix)), ())
     data = Data(config, gains, encoding, examples, judge)
     seen = judge or examples
     boosters, members = [], []
-    wanted = [(objective, config.seed + n) for objective in config.objectives for n in range(config.boosters)]
-    for number, (objective, seed) in enumerate(wanted):
-        report = _part(on_round, number, len(wanted), rounds or config.rounds)
+    drawn = [(objective, config.seed + n) for objective in config.objectives for n in range(config.boosters)]
+    for number, (objective, seed) in enumerate(drawn):
+        report = _part(on_round, number, len(drawn), rounds or config.rounds)
         booster, best = fit_booster(data, objective, seed, rounds or config.rounds, report)
         spread = within_groups(booster.predict(seen.matrix, num_iteration=best, raw_score=True), seen.groups)
         boosters.append(booster)
@@ -108,6 +114,9 @@ def refit_ranker(
     config: RankerConfig, gains: list[float], encoding: Encoding, examples: Examples, chosen: Fitted
 ) -> Fitted:
     """Fit the chosen members again to other examples: trees, seeds and weights stay as they were chosen."""
+    wanted = configured_estimator(config)
+    if wanted is not None:
+        return Fitted(fit_estimator(wanted, config, encoding, examples), 0, None, ())
     data = Data(config, gains, encoding, examples)
     boosters = [fit_booster(data, member.objective, member.seed, member.rounds)[0] for member in chosen.members]
     return _joined(boosters, list(chosen.members), None)

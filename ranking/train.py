@@ -13,8 +13,9 @@ from candidate_gen import entity_table
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, USER
 from ranking import model_store
-from ranking.drift import reference
+from ranking.drift import training_reference
 from ranking.encoding import Encoding, learn_encoding
+from ranking.estimator import Plugged, configured_estimator, estimator_class, package_versions
 from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.model_store import ModelManifest, ServiceColumns
@@ -54,6 +55,9 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
     Raises MissingError for a service, a lake or candidates that are not there.
     """
     config = workspace.config.ranker
+    wanted = configured_estimator(config)
+    if wanted is not None:
+        estimator_class(wanted)  # a fault is told before minutes of reading
     columns = service_columns(workspace, workspace.config.service)
     materials = read_materials(workspace, progress=progress)
     chosen = fit_ranker(
@@ -66,7 +70,7 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
     )
     progress("trees", config.rounds, config.rounds)
     final = refit(workspace, materials, chosen) if config.refit_with_validation else chosen
-    described = reference(materials.train.matrix, materials.encoding.names)
+    described = training_reference(workspace, materials.judge, materials.encoding.names)
     scores = chosen.booster.predict(materials.judge.matrix, num_iteration=chosen.rounds)
     judged = validation_scores(workspace, materials.judge, scores)
     manifest = _manifest(workspace, columns, materials, chosen)
@@ -173,13 +177,15 @@ def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Material
     config, periods = workspace.config, workspace.periods
     refitted = config.ranker.refit_with_validation
     cuts = periods.cuts[:-1] if refitted else periods.cuts[:-2]
+    estimator = configured_estimator(config.ranker)
+    fitted = [] if estimator is None else [estimator.class_path.rpartition(".")[2].lower()]
     return ModelManifest(
-        name="-".join(config.ranker.objectives),
+        name="-".join(fitted or config.ranker.objectives),
         service=config.service,
         service_columns=columns,
         encoding=materials.encoding,
-        objective="+".join(config.ranker.objectives),
-        params=config.ranker.params,
+        objective="+".join(fitted or config.ranker.objectives),
+        params=config.ranker.params if estimator is None else estimator.params,
         gains=materials.gains,
         rounds=chosen.rounds,
         seeds={"ranker": config.ranker.seed, "boosters": config.ranker.boosters, "candidates": config.candidates.seed},
@@ -195,6 +201,12 @@ def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Material
         metrics={"validation ndcg@10": chosen.ndcg, "validation users": materials.judge.users},
         data_fingerprint=workspace.lake.fingerprint(),
         created=workspace.now.isoformat(),
-        versions=model_store.versions(),
+        versions=model_store.versions() | _versions(chosen),
         families=service_families(workspace, config.service),
+        estimator={} if estimator is None else estimator.model_dump(by_alias=True),
     )
+
+
+def _versions(fitted: Fitted) -> dict[str, str]:
+    """Return the versions of what an estimator is made with; LightGBM's is always noted."""
+    return package_versions(fitted.booster.estimator) if isinstance(fitted.booster, Plugged) else {}

@@ -17,7 +17,10 @@ def drift(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Compare the newest candidates with the training set, column by column; status 1 where one exceeds a threshold."""
+    """Compare the newest candidates with those of the last cut learned from; status 1 where one exceeds a threshold.
+
+    At both cuts all candidates count of users who had acted lately. Columns that `drift.ignore` names are left out.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -29,19 +32,22 @@ def drift(
     workspace = Workspace.open(data_dir, config)
     with Console(stderr=True).status("drift"):
         report = measure_drift(workspace, model=model, rows=rows)
-    limits = workspace.config.drift
     console = Console(highlight=False)
-    console.print(f"{report.model} and {report.rows:,} candidates of {report.cut[:19]} UTC.")
+    lately = f", of users who acted in the {report.days:.0f} days before" if report.days else ""
+    console.print(
+        f"{report.model}: {report.rows:,} candidates of {report.cut[:19]} UTC beside those of "
+        f"{report.reference_cut[:19]} UTC{lately}; {len(report.ignored)} columns ignored."
+    )
     table = Table(title=f"The first {top}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for name in ("column", "PSI", "KS", "null then", "null now", ""):
         table.add_column(name, no_wrap=True, justify="left" if name in ("column", "") else "right")
     for shift in report.shifts[:top]:
         measures = f"{shift.psi:.3f}", f"{shift.ks:.3f}", f"{shift.null_then:.1%}", f"{shift.null_now:.1%}"
-        table.add_row(shift.name, *measures, "drifted" if shift.exceeds(limits) else "")
+        table.add_row(shift.name, *measures, "drifted" if shift.psi > report.psi or shift.ks > report.ks else "")
     console.print(table)
-    console.print(
-        f"{report.drifted} of {len(report.shifts)} columns drifted: PSI above {limits.psi:g} or KS above {limits.ks:g}."
-    )
+    limits = f"PSI above {report.psi:.2f} or KS above {report.ks:.2f}"
+    then, now = report.users
+    console.print(f"{report.drifted} of {len(report.shifts)} columns drifted: {limits} ({then:,} and {now:,} users).")
     write_json(json, report)
     if report.drifted:
         raise typer.Exit(1)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from feature_repo.config import DriftConfig
-from ranking.drift import Reference, Shift, reference, shifts
+from feature_repo.config import DriftConfig, load_config
+from feature_repo.workspace import Workspace
+from ranking import model_store
+from ranking.drift import Reference, Shift, active_users, beyond_chance, measure_drift, reference, shifts
+
+Run = Callable[..., tuple[int, str]]
 
 NAMES = ["few", "many", "nulls"]
 
@@ -91,3 +98,75 @@ def test_a_large_training_set_is_sampled_by_seed(monkeypatch: pytest.MonkeyPatch
     matrix = world(0)
     assert reference(matrix, NAMES) == reference(matrix, NAMES)
     assert reference(matrix, NAMES).rows == 500
+
+
+def test_rows_of_few_users_move_by_chance_alone() -> None:
+    limits = DriftConfig(psi=0.1, ks=0.1)
+    assert beyond_chance(limits, (0, 500)) == limits
+    rng = np.random.default_rng(4)
+    # A column of the user: 200 rows each say the same, so there are 30 draws, not 6,000.
+    then, now = (np.repeat(rng.normal(size=30), 200).astype(np.float32)[:, None] for _ in range(2))
+    [shift] = shifts(reference(then, ["x"]), now, ["x"], least=0.5 / 30)
+    assert shift.exceeds(limits)
+    assert not shift.exceeds(beyond_chance(limits, (30, 30)))
+    [planted] = shifts(reference(then, ["x"]), now + 2, ["x"], least=0.5 / 30)
+    assert planted.exceeds(beyond_chance(limits, (30, 30)))
+
+
+def test_patterns_name_what_is_ignored() -> None:
+    limits = DriftConfig(ignore=["*_all", "als_?"])
+    assert [limits.ignores(name) for name in ("user_events_all", "als_x", "als_xy", "all_users")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def _at_rest(trained: Workspace) -> Workspace:
+    shipped = trained.config.model_copy(update={"drift": load_config().drift})
+    return Workspace(trained.data_dir, shipped, trained.config_path)
+
+
+def test_a_world_at_rest_is_quiet_with_the_shipped_settings(trained: Workspace) -> None:
+    report = measure_drift(_at_rest(trained))
+    assert report.reference_cut == trained.periods.validation.start.isoformat() < report.cut
+    assert report.days > 0
+    assert "user_events_all" in report.ignored
+    assert len(report.shifts) > 50
+    assert [shift.name for shift in report.shifts if shift.psi > report.psi or shift.ks > report.ks] == []
+    assert report.drifted == 0
+
+
+def test_the_reference_is_of_users_who_had_acted_lately(trained: Workspace) -> None:
+    then = model_store.read_reference(trained, model_store.current(trained))
+    cut = trained.periods.validation.start
+    lately = active_users(trained, cut, then.days)
+    assert 0 < then.users <= len(lately)
+    with trained.connect() as connection:
+        [(first, last)] = connection.execute(
+            "SELECT min(last), max(last) FROM (SELECT max(event_timestamp) AS last FROM events "
+            "WHERE event_timestamp < ? AND user_id IN (SELECT unnest(?)) GROUP BY user_id)",
+            [cut, lately.to_pylist()],
+        ).fetchall()
+    assert (cut - first).total_seconds() <= then.days * 86_400
+    assert last < cut
+
+
+def test_a_planted_shift_is_found(
+    trained: Workspace, copy_of: Callable[[Workspace], Workspace], rankhouse: Run
+) -> None:
+    workspace = copy_of(_at_rest(trained))
+    name = model_store.current(workspace)
+    then = model_store.read_reference(workspace, name)
+    column = then.columns["user_events_7d"]
+    moved = replace(column, points=[point + 1000 for point in column.points])
+    planted = replace(then, columns={**then.columns, "user_events_7d": moved})
+    (workspace.models_path / name / model_store.REFERENCE).write_text(planted.to_json(), encoding="utf-8")
+    report = measure_drift(workspace)
+    assert (report.drifted, report.shifts[0].name) == (1, "user_events_7d")
+    file = workspace.data_dir / "drift.json"
+    status, printed = rankhouse(workspace, "drift", "--json", str(file))
+    assert status == 1
+    assert "drifted" in printed
+    assert json.loads(file.read_text(encoding="utf-8"))["reference_cut"] == report.reference_cut

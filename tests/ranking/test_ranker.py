@@ -8,7 +8,8 @@ import pytest
 from lightgbm.callback import EarlyStopException
 
 from feature_repo.config import RankerConfig
-from ranking.boosting import _Stop
+from feature_repo.errors import ConfigError
+from ranking.boosting import _Stop, parameters, without_constraints_on_others
 from ranking.encoding import Column, Encoding
 from ranking.order import Groups
 from ranking.ranker import Examples, Judge, fit_ranker, refit_ranker, within_groups
@@ -130,6 +131,19 @@ def test_one_member_is_what_lightgbm_itself_fits() -> None:
     peer.fit(examples.matrix, examples.labels, group=examples.groups.sizes, categorical_feature=ENCODING.categories)
     fitted = fit_ranker(RankerConfig(threads=1), [0.0, 1.0], ENCODING, examples, rounds=12)
     np.testing.assert_allclose(fitted.booster.predict(examples.matrix), peer.predict(examples.matrix), rtol=1e-6)
+
+
+def test_monotone_constraints_go_by_name() -> None:
+    config = RankerConfig(params={"monotone_constraints": {"noise": -1}}, rounds=30, threads=1)
+    fitted = fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0), rounds=30)
+    rows = np.repeat(world(3)[0][:1], 50, axis=0)
+    rows[:, 1] = np.linspace(-3, 3, 50)
+    assert (np.diff(fitted.booster.predict(rows)) <= 0).all()
+    assert parameters(config, "binary", 0, [], ENCODING.names)["monotone_constraints"] == [0, -1, 0]
+    fewer = without_constraints_on_others(config, ["taste"])
+    assert parameters(fewer, "binary", 0, [], ["taste"]).get("monotone_constraints") is None
+    with pytest.raises(ConfigError, match="noise"):
+        parameters(config, "binary", 0, [], ["noice", "taste"])
 
 
 def test_smoothing_does_not_stop_at_a_lucky_round() -> None:
