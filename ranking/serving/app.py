@@ -131,7 +131,7 @@ def _add_requests(app: FastAPI, service: Service) -> None:
         item = path.catalogue.item(body.item)
         check_k(body.k, service.workspace.config.serving.max_k)
         asked = pa.array([item], path.catalogue.items.type)
-        found, weights = path.retriever.neighbours(asked, service.clock.now(), body.k)
+        found, weights = path.retriever.neighbours(asked, body.k)
         items = [
             {"item": one, "title": title, "weight": weight}
             for one, title, weight in zip(

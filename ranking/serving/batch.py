@@ -84,7 +84,7 @@ def recommend_many(
 def _lists(path: RequestPath, users: pa.Array, k: int, now: datetime) -> pa.Table:
     settings = path.workspace.config.serving.order
     asks = [Ask(user, k) for user in users.to_pylist()]
-    found = [path.retrieved(ask, settings, now) for ask in asks]
+    found = path.retrieved(asks, settings, now)
     sizes = np.array([len(one.items) for one in found])
     items = pa.concat_arrays([one.items for one in found])
     entities = {USER: users.take(pa.array(np.repeat(np.arange(len(users)), sizes))), ITEM: items}

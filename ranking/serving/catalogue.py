@@ -84,8 +84,17 @@ class Catalogue:
 
     def places(self, items: pa.Array) -> np.ndarray:
         """Return the position of every item, -1 for an unknown one."""
-        found = pc.index_in(items, value_set=self.items)
-        return pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        if not pa.types.is_integer(self.items.type):
+            return np.fromiter((self._place.get(item, -1) for item in items.to_pylist()), np.int64, len(items))
+        known, wanted = self.items.to_numpy(), items.to_numpy(zero_copy_only=False)
+        if not len(known):
+            return np.full(len(wanted), -1)
+        found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[found] == wanted, found, -1)
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.items.to_pylist())}
 
     def titles_of(self, items: pa.Array) -> list[str]:
         """Return the titles of known items, empty where there is none."""

@@ -67,6 +67,7 @@ class RequestPath:
         for a rule or an order that is not known.
         """
         from ranking.service import service_columns
+        from ranking.serving.clock import ServingClock
 
         settings = workspace.config.serving
         manifest = model_store.read_manifest(workspace, name)
@@ -80,7 +81,7 @@ class RequestPath:
             columns=ModelColumns.of(model),
             reader=reader,
             catalogue=catalogue,
-            retriever=Retriever(reader, catalogue, settings),
+            retriever=Retriever.open(reader, catalogue, settings, ServingClock(workspace).now()),
             rules=make_rules(configured, f"{where}.rules"),
             order=make(ORDERS, settings.order.kind, settings.order.params, what="kind", where=f"{where}.order"),
             proposers={
@@ -120,7 +121,7 @@ class RequestPath:
         rules, order = self._rules(ask), self._order(ask)
         check_rules(rules, self.reader.references, ask.context)
         check_k(ask.k, self.most_k() if ask.items is None else len(ask.items))
-        found = self.retrieved(ask, settings, now)
+        found = self.retrieved([ask], settings, now)[0]
         times.append(perf_counter())
         pool = self._read(ask, found, rules, order, now)
         times.append(perf_counter())
@@ -168,14 +169,15 @@ class RequestPath:
         check_order(order, ask.order.kind, self.reader.references)
         return order
 
-    def retrieved(self, ask: Ask, settings: OrderConfig, now: datetime) -> Retrieved:
-        """Return the candidates of a request."""
+    def retrieved(self, asks: Sequence[Ask], settings: OrderConfig, now: datetime) -> list[Retrieved]:
+        """Return the candidates of each request; they have one seed, and all or none bring their items."""
         pinned = self.catalogue.array(list(settings.pin)) if settings.pin else None
-        if ask.items is not None:
-            items = self.catalogue.array(list(ask.items))
-            return Retrieved(items, {CALLER: np.ones(len(items), bool)})
-        found = self.retriever.retrieve(ask.user, now, settings.explore, ask.seed)
-        return found if pinned is None else _with_pinned(found, pinned)
+        if asks[0].items is not None:
+            brought = [self.catalogue.array(list(ask.items)) for ask in asks]
+            return [Retrieved(items, {CALLER: np.ones(len(items), bool)}) for items in brought]
+        users = [ask.user for ask in asks]
+        found = self.retriever.retrieve_many(users, now, settings.explore, asks[0].seed)
+        return found if pinned is None else [_with_pinned(one, pinned) for one in found]
 
     def _read(self, ask: Ask, found: Retrieved, rules: Sequence[NamedRule], order: Order, now: datetime) -> Pool:
         wanted = self._wanted(rules, order)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.columns import ITEM, USER
-from feature_repo.first_stage import CANDIDATE_ITEMS, ITEM_NEIGHBOURS, USER_CANDIDATES
+from feature_repo.columns import USER
+from feature_repo.first_stage import CANDIDATE_ITEMS, HISTORY_ITEMS, USER_CANDIDATES
+from feature_repo.on_demand.lists import RowLists
 from ranking.serving.catalogue import Catalogue, ascending
 from ranking.serving.features import FeatureReader
+from ranking.serving.neighbours import NeighbourIndex
 from ranking.serving.request import EXPLORATION, NEIGHBOURS, POPULAR, STORED, UserId
 
 if TYPE_CHECKING:
     from feature_repo.config import ServingConfig
-
-HISTORY_ITEMS = "history_items"
-_LIST_END = "_neighbours"
 
 
 @dataclass(frozen=True)
@@ -41,61 +41,75 @@ class Retriever:
     reader: FeatureReader
     catalogue: Catalogue
     settings: ServingConfig
+    index: NeighbourIndex
+
+    @classmethod
+    def open(cls, reader: FeatureReader, catalogue: Catalogue, settings: ServingConfig, now: datetime) -> Self:
+        return cls(reader, catalogue, settings, NeighbourIndex.read(reader, catalogue, now))
 
     def retrieve(self, user: UserId, now: datetime, explore: int, seed: int) -> Retrieved:
         """Return the candidates of a user; `explore`: how many items beyond them to try."""
-        stored, history = self._stored(user, now)
-        neighbours, _ = self.neighbours(history, now)
-        if not len(stored) and not len(neighbours):
-            return self._popular(history)
-        parts = {STORED: stored.slice(0, self.settings.max_candidates), NEIGHBOURS: neighbours}
-        if explore:
-            parts[EXPLORATION] = self._explored(user, explore, seed)
-        return union(parts)
+        return self.retrieve_many([user], now, explore, seed)[0]
 
-    def neighbours(self, items: pa.Array, now: datetime, most: int | None = None) -> tuple[pa.Array, np.ndarray]:
-        """Return the items that the published neighbour lists of `items` name, most alike first, and summed weights.
+    def retrieve_many(self, users: Sequence[UserId], now: datetime, explore: int, seed: int) -> list[Retrieved]:
+        """Return the candidates of each user."""
+        stored, history = self._stored(users, now)
+        near = self._near(history)
+        found = []
+        for number, user in enumerate(users):
+            own = stored.of(number)[: self.settings.max_candidates]
+            if not len(own) and not len(near.of(number)):
+                found.append(self._popular(history.of(number)))
+                continue
+            parts = {STORED: own, NEIGHBOURS: near.of(number)}
+            if explore:
+                parts[EXPLORATION] = self.catalogue.places(self._explored(user, explore, seed))
+            found.append(self._union(parts))
+        return found
+
+    def neighbours(self, items: pa.Array, most: int) -> tuple[pa.Array, np.ndarray]:
+        """Return what goes with these items by the published neighbour lists, best first, and summed weights.
 
         Every source's weights count in shares of its greatest one; `items` themselves are left out.
         """
-        most = self.settings.neighbours if most is None else most
-        columns = self.reader.views.get(ITEM_NEIGHBOURS, ())
-        lists = [name for name in columns if name.endswith(_LIST_END)]
-        if not lists or not most or not len(items):
-            return items.slice(0, 0), np.zeros(0)
-        pairs = {name: _weights_of(name, columns) for name in lists}
-        found = self.reader.read([*pairs, *pairs.values()], {ITEM: items}, now)
-        ids, weights = [], []
-        for name, weight in pairs.items():
-            ids.append(found.array(name).flatten())
-            values = found.array(weight).flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-            weights.append(values / values.max() if len(values) and values.max() > 0 else values)
-        coded = pa.concat_arrays(ids).dictionary_encode()
-        if not len(coded):
-            return items.slice(0, 0), np.zeros(0)
-        summed = np.bincount(coded.indices.to_numpy(), np.concatenate(weights), len(coded.dictionary))
-        best = np.lexsort((np.arange(len(summed)), -summed))
-        ranked = coded.dictionary.take(pa.array(best))
-        others = pc.invert(pc.is_in(ranked, value_set=items))
-        kept = best[others.to_numpy(zero_copy_only=False)][:most]
-        return coded.dictionary.take(pa.array(kept)), summed[kept]
+        places = self.catalogue.places(items)
+        _, near, weights = self.index.nearest(np.zeros(len(places), np.int64), places, 1, most)
+        return self.catalogue.items.take(pa.array(near)), weights
 
-    def _stored(self, user: UserId, now: datetime) -> tuple[pa.Array, pa.Array]:
-        """Return the stored candidates in the order of retrieval, and the latest items of the user's history."""
-        empty = self.catalogue.items.slice(0, 0)
+    def _near(self, history: _Places) -> _Places:
+        latest, most = history.first(self.settings.latest_events), self.settings.neighbours
+        groups = len(latest.starts) - 1
+        owner, near, _ = self.index.nearest(latest.owner, latest.values, groups, most)
+        return _Places(np.searchsorted(owner, np.arange(groups + 1)), near)
+
+    def _stored(self, users: Sequence[UserId], now: datetime) -> tuple[_Places, _Places]:
+        """Return the stored candidates in the order of retrieval, and the history's items, latest first."""
+        nothing = _Places(np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int64))
         columns = [CANDIDATE_ITEMS] if USER_CANDIDATES in self.reader.views else []
         columns += [HISTORY_ITEMS] if self.reader.has(HISTORY_ITEMS) else []
         if not columns:
-            return empty, empty
-        found = self.reader.read(columns, {USER: user_key(user, 1)}, now)
-        stored = found.array(CANDIDATE_ITEMS).flatten() if CANDIDATE_ITEMS in columns else empty
-        history = found.array(HISTORY_ITEMS).flatten() if HISTORY_ITEMS in columns else empty
-        return stored, history.slice(0, self.settings.latest_events)
+            return nothing, nothing
+        keys = user_key(users[0], 1) if len(users) == 1 else pa.array(users)
+        found = self.reader.read(columns, {USER: keys}, now)
+        places = {name: _Places.read(found.array(name), self.catalogue) for name in columns}
+        return places.get(CANDIDATE_ITEMS, nothing), places.get(HISTORY_ITEMS, nothing)
 
-    def _popular(self, history: pa.Array) -> Retrieved:
+    def _union(self, parts: dict[str, np.ndarray]) -> Retrieved:
+        """Merge proposed places into ascending distinct items with everyone who proposed them."""
+        marks = {}
+        for name, places in parts.items():
+            if len(places):
+                marks[name] = np.zeros(len(self.catalogue.items), bool)
+                marks[name][places] = True
+        chosen = np.flatnonzero(np.logical_or.reduce(list(marks.values())))
+        items = self.catalogue.items.take(pa.array(chosen))
+        return Retrieved(items, {name: mark[chosen] for name, mark in marks.items()})
+
+    def _popular(self, history: np.ndarray) -> Retrieved:
         items, scores = self.catalogue.popular()
         if len(history):
-            fresh = pc.invert(pc.is_in(items, value_set=history))
+            latest = self.catalogue.items.take(pa.array(history[: self.settings.latest_events]))
+            fresh = pc.invert(pc.is_in(items, value_set=latest))
             items, scores = items.filter(fresh), scores[fresh.to_numpy(zero_copy_only=False)]
         order = pc.sort_indices(items)
         return Retrieved(items.take(order), {POPULAR: np.ones(len(items), bool)}, scores[order.to_numpy()])
@@ -104,6 +118,36 @@ class Retriever:
         pool = self.catalogue.explorable()
         rng = np.random.default_rng([abs(seed), zlib.crc32(str(user).encode())])
         return pool.take(pa.array(rng.choice(len(pool), min(4 * count, len(pool)), replace=False)))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """A list of places in the catalogue per user: `values[starts[i]:starts[i + 1]]`."""
+
+    starts: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def read(cls, column: pa.ListArray, catalogue: Catalogue) -> Self:
+        """Read lists of items; those that the catalogue does not have are left out."""
+        lists = RowLists.of(column)
+        places = catalogue.places(lists.values)
+        known = places >= 0
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
+        return cls(before[np.append(lists.starts, len(places))], places[known])
+
+    @property
+    def owner(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def of(self, number: int) -> np.ndarray:
+        return self.values[self.starts[number] : self.starts[number + 1]]
+
+    def first(self, count: int) -> _Places:
+        """Return the first values of each list."""
+        kept = np.arange(len(self.values)) - self.starts[self.owner] < count
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+        return _Places(before[self.starts], self.values[kept])
 
 
 def union(parts: dict[str, pa.Array]) -> Retrieved:
@@ -123,8 +167,3 @@ def user_key(user: UserId, rows: int) -> pa.Array:
     if isinstance(user, int):
         return pa.array(np.full(rows, user, np.int64))
     return pa.repeat(pa.scalar(user, pa.string()), rows)
-
-
-def _weights_of(name: str, columns: tuple[str, ...]) -> str:
-    """Return the column of weights that lies beside a column of neighbours."""
-    return columns[columns.index(name) + 1]

@@ -1,0 +1,123 @@
+"""What goes with an item, by the published lists of neighbours of all sources: read off the store once.
+
+A list of the store holds the items that speak most for its item. Where a source's weights are the same both ways, these
+are also the items that go with it. Where they are not (what follows what), the lists are turned round: an item leads to
+those whose lists it is in, not to those that lead to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from feature_repo.columns import ITEM
+from feature_repo.first_stage import ITEM_NEIGHBOURS
+from feature_repo.on_demand.lists import RowLists
+
+if TYPE_CHECKING:
+    from ranking.serving.catalogue import Catalogue
+    from ranking.serving.features import FeatureReader
+
+_LIST_END: Final = "_neighbours"
+_AT_ONCE: Final = 20_000
+
+
+@dataclass(frozen=True)
+class NeighbourIndex:
+    """Neighbours of the item at place i of the catalogue: entries `starts[i]` to `starts[i + 1]`.
+
+    `item`: their places there (int32); `weight`: float32; `source`: its number (uint8) among `sources`.
+    """
+
+    starts: np.ndarray
+    item: np.ndarray
+    weight: np.ndarray
+    source: np.ndarray
+    sources: int
+
+    @classmethod
+    def read(cls, reader: FeatureReader, catalogue: Catalogue, now: datetime) -> Self:
+        """Read the lists of every item of the catalogue; without published lists nothing goes with anything."""
+        columns = reader.views.get(ITEM_NEIGHBOURS, ())
+        lists = [name for name in columns if name.endswith(_LIST_END)]
+        parts = [
+            _directed(*_entries(reader, catalogue, name, columns[columns.index(name) + 1], now), len(catalogue.items))
+            for name in lists
+        ]
+        owner, item, weight = (
+            np.concatenate([np.zeros(0, dtype), *(part[place] for part in parts)])
+            for place, dtype in enumerate((np.int32, np.int32, np.float32))
+        )
+        source = np.repeat(np.arange(len(parts), dtype=np.uint8), [len(part[0]) for part in parts])
+        order = np.argsort(owner, kind="stable")
+        starts = np.searchsorted(owner[order], np.arange(len(catalogue.items) + 1))
+        return cls(starts, item[order].astype(np.int32), weight[order], source[order], len(parts))
+
+    def nearest(self, group: np.ndarray, places: np.ndarray, groups: int, most: int) -> tuple[np.ndarray, ...]:
+        """Return (group, place, weight) of the `most` items that go best with each group of places, best first.
+
+        `places` in the catalogue, -1 for an item that it does not have; `group` ascending. Every source's weights count
+        in shares of its greatest one in the group; the places themselves are left out.
+        """
+        known = places >= 0
+        group, places = group[known], places[known]
+        lengths = self.starts[places + 1] - self.starts[places]
+        first = np.cumsum(lengths) - lengths
+        entry = np.repeat(self.starts[places] - first, lengths) + np.arange(lengths.sum())
+        owner = np.repeat(group, lengths)
+        # Sums of floats depend on their order: entries go source by source, as the lists of a group were read.
+        by_source = np.argsort(owner * self.sources + self.source[entry], kind="stable")
+        entry, owner = entry[by_source], owner[by_source]
+        part = owner * self.sources + self.source[entry]
+        weight = self.weight[entry].astype(np.float64)
+        greatest = np.zeros(groups * self.sources)
+        begins = np.flatnonzero(np.diff(part, prepend=-1))
+        if len(begins):
+            greatest[part[begins]] = np.maximum.reduceat(weight, begins)
+        scale = greatest[part]
+        share = np.divide(weight, scale, out=weight, where=scale > 0)
+        width = len(self.starts) - 1
+        keys, at = np.unique(owner * width + self.item[entry], return_inverse=True)
+        own = np.isin(keys, group * width + places)
+        total = np.bincount(at, share, len(keys))[~own]
+        owner, item = np.divmod(keys[~own], max(width, 1))
+        best = np.lexsort((item, -total, owner))
+        owner = owner[best]
+        rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        best = best[rank < most]
+        return owner[rank < most], item[best], total[best]
+
+
+def _entries(
+    reader: FeatureReader, catalogue: Catalogue, ids: str, weights: str, now: datetime
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (item, listed item, weight) of one source, items as places in the catalogue (int32)."""
+    parts = []
+    for start in range(0, len(catalogue.items), _AT_ONCE):
+        found = reader.read([ids, weights], {ITEM: catalogue.items.slice(start, _AT_ONCE)}, now)
+        lists = RowLists.of(found.array(ids))
+        listed = catalogue.places(lists.values)
+        weight = found.array(weights).flatten().to_numpy(zero_copy_only=False)
+        known = listed >= 0
+        parts.append(((lists.rows + start)[known].astype(np.int32), listed[known].astype(np.int32), weight[known]))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _directed(
+    item: np.ndarray, listed: np.ndarray, weight: np.ndarray, items: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (from, to, weight): as listed where weights are the same both ways, else turned round."""
+    there, back = item.astype(np.int64) * items + listed, listed.astype(np.int64) * items + item
+    order = np.argsort(there)
+    place = np.minimum(np.searchsorted(there, back, sorter=order), len(there) - 1)
+    both = there[order[place]] == back
+    if both.any() and np.allclose(weight[both], weight[order[place[both]]], rtol=1e-4):
+        return item, listed, weight
+    longest = int(np.bincount(item, minlength=1).max(initial=0))
+    order = np.lexsort((item, -weight, listed))
+    rank = np.arange(len(order)) - np.searchsorted(listed[order], listed[order])
+    order = order[rank < longest]
+    return listed[order], item[order], weight[order]
