@@ -1,13 +1,14 @@
 """What each part of the chain is worth: trained without it, judged on the validation window, never on the test window.
 
-What training reads is read once; a case takes columns and rows from it. Each case is fitted with several seeds, a
-user's value is the mean over them, and cases are compared with the whole by paired bootstrap over users.
+What training reads is read once; a case takes columns and rows from it, or reads it again where it must. Each case is
+fitted with several seeds, a user's value is the mean over them, and cases are compared with the whole by paired
+bootstrap over users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
@@ -17,42 +18,48 @@ import pyarrow.compute as pc
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.config import RankerConfig
 from feature_repo.errors import DataError, did_you_mean
+from ranking.ablation_cases import Case, Cases, by_cut, by_depth, by_family, by_objective, by_source
+from ranking.ablation_rereading import best_source, by_horizon, by_negatives, by_refit, by_split
+from ranking.boosting import without_constraints_on_others
 from ranking.comparison import Difference, difference
-from ranking.families import SOURCE, columns_by_family, service_families
+from ranking.families import service_families
 from ranking.metrics import K
-from ranking.ranker import fit_ranker
-from ranking.subsets import some_candidates, some_columns, some_examples, within_depths
+from ranking.ranker import Judge, fit_ranker
 from ranking.train import Materials, read_materials
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
-Kind = Literal["families", "sources", "cuts", "depth", "objectives"]
+Kind = Literal["families", "sources", "cuts", "depth", "objectives", "negatives", "horizon", "split", "refit"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+CASES: Final[dict[Kind, Callable[[Workspace, Materials, dict[str, str]], Cases]]] = {
+    "families": by_family,
+    "sources": by_source,
+    "cuts": by_cut,
+    "depth": by_depth,
+    "objectives": by_objective,
+    "negatives": by_negatives,
+    "horizon": by_horizon,
+    "split": by_split,
+    "refit": by_refit,
+}
 WHOLE: Final = "everything"
 METRIC: Final = f"ndcg@{K}"
-OBJECTIVES: Final = ("lambdarank", "rank_xendcg", "binary", "regression")
-DEPTH_SHARES: Final = (0.25, 0.5)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing that is otherwise than configured; `make` gives what to train on, when it is this case's turn."""
-
-    kind: str
-    name: str
-    make: Callable[[], Materials]
-    config: RankerConfig
 
 
 @dataclass(frozen=True)
 class Ablated:
-    """A case's outcome: validation NDCG@10 by seed, trees by seed, and its difference to everything (None there)."""
+    """A case's outcome: NDCG@10 by seed over its users, trees by seed, and its difference (None for the whole).
+
+    The difference is to everything as configured, for the same users where the case knows only some, or to what
+    `difference.against` names.
+    """
 
     kind: str
     name: str
     rows: int
     columns: int
+    users: int
     ndcg: list[float]
     rounds: list[int]
     difference: Difference | None
@@ -70,6 +77,21 @@ class AblationReport:
     users: int
     seeds: int
     cases: list[Ablated]
+
+
+@dataclass(frozen=True)
+class _Values:
+    """NDCG@10 of a case: `values` float64 (seeds, groups) of the judge's groups; users without any score zero."""
+
+    judge: Judge
+    values: np.ndarray
+    rounds: list[int]
+
+    def for_users(self, users: pa.Array, most: int) -> np.ndarray:
+        """Return (seeds, most): the users in this order, then those whom nobody has candidates for."""
+        padded = np.zeros((len(self.values), max(most, len(users))))
+        padded[:, pc.index_in(self.judge.user_ids, value_set=users).to_numpy()] = self.values
+        return padded
 
 
 def kind_of(name: str) -> Kind:
@@ -94,131 +116,62 @@ def ablate(
     cases = [Case("", WHOLE, lambda: materials, workspace.config.ranker)]
     for kind in kinds:
         cases += CASES[kind](workspace, materials, families)
-    users = materials.judge.user_ids
     found: list[Ablated] = []
-    whole: np.ndarray | None = None
+    whole: _Values | None = None
     for number, case in enumerate(cases):
         progress("cases", number, len(cases))
         parts = case.make()
-        values, rounds = _values(parts, case.config, users, seeds)
-        whole = values if whole is None else whole
+        values = _values(parts, case, seeds)
+        pair = _pair(workspace, case, parts, values, whole or values)
         outcome = None
-        if number:
-            arrays = {METRIC: values.mean(axis=0)}, {METRIC: whole.mean(axis=0)}
-            outcome = difference(*arrays, METRIC, against=WHOLE, seed=workspace.config.ranker.seed)
-        ndcg = [float(value) for value in values.mean(axis=1)]
-        columns = len(parts.encoding.columns)
-        found.append(Ablated(case.kind, case.name, len(parts.train.labels), columns, ndcg, rounds, outcome))
+        if whole is not None:
+            ours, theirs = ({METRIC: side.mean(axis=0)} for side in pair[1:])
+            outcome = difference(ours, theirs, METRIC, against=pair[0], seed=workspace.config.ranker.seed)
+        whole = whole or values
+        found.append(_ablated(case, parts, pair[1], values.rounds, outcome))
     progress("cases", len(cases), len(cases))
     window = workspace.periods.validation
     return AblationReport((window.start.isoformat(), window.end.isoformat()), materials.judge.users, seeds, found)
 
 
-def _values(materials: Materials, config: RankerConfig, users: pa.Array, seeds: int) -> tuple[np.ndarray, list[int]]:
-    """Return NDCG@10, float64 (seeds, judged users), and the trees of every seed; who has no candidates scores zero."""
-    judge = materials.judge
-    values = np.zeros((seeds, max(judge.users, len(users))))
-    place = pc.index_in(judge.user_ids, value_set=users).to_numpy()
-    rounds = []
+def _ablated(case: Case, parts: Materials, ours: np.ndarray, rounds: list[int], outcome: Difference | None) -> Ablated:
+    return Ablated(
+        kind=case.kind,
+        name=case.name,
+        rows=len(parts.train.labels),
+        columns=len(parts.encoding.columns),
+        users=ours.shape[1],
+        ndcg=[float(value) for value in ours.mean(axis=1)],
+        rounds=rounds,
+        difference=outcome,
+    )
+
+
+def _pair(
+    workspace: Workspace, case: Case, parts: Materials, ours: _Values, whole: _Values
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """Return what a case is compared with, and both sides' values (seeds, users) for the same users."""
+    judge = ours.judge
+    if case.against == "the best single source":
+        name, values = best_source(judge, parts.encoding.names, list(workspace.config.candidates.sources))
+        theirs = _Values(judge, values[None, :], [])
+        return name, ours.for_users(judge.user_ids, judge.users), theirs.for_users(judge.user_ids, judge.users)
+    users = whole.judge.user_ids
+    if case.against == "everything, for the same users":
+        users = users.filter(pc.is_in(users, value_set=judge.user_ids))
+        place = pc.index_in(users, value_set=whole.judge.user_ids).to_numpy()
+        return WHOLE, ours.for_users(users, 0), whole.values[:, place]
+    return WHOLE, ours.for_users(users, judge.users), whole.for_users(users, judge.users)
+
+
+def _values(materials: Materials, case: Case, seeds: int) -> _Values:
+    """Fit with every seed and score the lists of the case."""
+    judge = materials.judge if case.lists is None else case.lists(materials)
+    config: RankerConfig = without_constraints_on_others(case.config, materials.encoding.names)
+    values, rounds = [], []
     for seed in range(seeds):
         seeded = config.model_copy(update={"seed": config.seed + seed})
-        fitted = fit_ranker(seeded, materials.gains, materials.encoding, materials.train, judge=judge)
-        values[seed, place] = judge.per_group(fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds))
+        fitted = fit_ranker(seeded, materials.gains, materials.encoding, materials.train, judge=materials.judge)
+        values.append(judge.per_group(fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds)))
         rounds.append(int(fitted.rounds))
-    return values, rounds
-
-
-def without_columns(materials: Materials, dropped: Sequence[int]) -> Materials:
-    """Return the materials without some columns."""
-    kept = np.ones(len(materials.encoding.columns), bool)
-    kept[list(dropped)] = False
-    return replace(
-        materials,
-        encoding=some_columns(materials.encoding, kept),
-        train=replace(materials.train, matrix=materials.train.matrix[:, kept]),
-        judge=replace(materials.judge, matrix=materials.judge.matrix[:, kept]),
-    )
-
-
-def with_depths(materials: Materials, depths: dict[str, int]) -> Materials:
-    """Return the materials as if only these sources proposed, this deep: fewer rows to learn from and to rank."""
-    names = materials.encoding.names
-    return replace(
-        materials,
-        train=some_examples(materials.train, within_depths(materials.train.matrix, names, depths)),
-        judge=some_candidates(materials.judge, within_depths(materials.judge.matrix, names, depths)),
-    )
-
-
-Cases = Iterator[Case]
-
-
-def _families(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    for name, columns in columns_by_family(materials.encoding.names, families).items():
-        make = _later(without_columns, materials, columns)
-        yield Case("families", f"without the columns of {name}", make, workspace.config.ranker)
-
-
-def _sources(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    depths = _depths(workspace)
-    if len(depths) < 2:
-        return
-    places = columns_by_family(materials.encoding.names, families)
-    for source in depths:
-        others = {name: depth for name, depth in depths.items() if name != source}
-
-        def make(source: str = source, others: dict[str, int] = others) -> Materials:
-            return without_columns(with_depths(materials, others), places.get(SOURCE + source, []))
-
-        yield Case("sources", f"without {source} and what it alone proposes", make, workspace.config.ranker)
-
-
-def _cuts(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    total = int(materials.cuts.max()) + 1
-    for count in range(1, total):
-        rows = (materials.cuts >= total - count)[materials.train.groups.number()]
-
-        def make(rows: np.ndarray = rows) -> Materials:
-            return replace(materials, train=some_examples(materials.train, rows))
-
-        yield Case("cuts", f"the last {count} of {total} cuts", make, workspace.config.ranker)
-
-
-def _depth(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    depths = _depths(workspace)
-    for share in DEPTH_SHARES:
-        fewer = {source: _share(depth, share) for source, depth in depths.items()}
-        make = _later(with_depths, materials, fewer)
-        yield Case("depth", f"every source {share:g} as deep", make, workspace.config.ranker)
-    for source, depth in depths.items():
-        make = _later(with_depths, materials, depths | {source: _share(depth, 0.5)})
-        yield Case("depth", f"{source} half as deep", make, workspace.config.ranker)
-
-
-def _objectives(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    for objective in OBJECTIVES:
-        if workspace.config.ranker.objectives != [objective]:
-            config = workspace.config.ranker.model_copy(update={"objective": objective, "blend": []})
-            yield Case("objectives", f"{objective} alone", lambda: materials, config)
-
-
-CASES: Final[dict[Kind, Callable[[Workspace, Materials, dict[str, str]], Cases]]] = {
-    "families": _families,
-    "sources": _sources,
-    "cuts": _cuts,
-    "depth": _depth,
-    "objectives": _objectives,
-}
-
-
-def _later(make: Callable[..., Materials], *arguments: object) -> Callable[[], Materials]:
-    """Return a call to be made when its case's turn comes: its matrices are copies."""
-    return lambda: make(*arguments)
-
-
-def _depths(workspace: Workspace) -> dict[str, int]:
-    return {name: source.depth for name, source in workspace.config.candidates.sources.items()}
-
-
-def _share(depth: int, share: float) -> int:
-    return max(1, round(depth * share))
+    return _Values(judge, np.array(values), rounds)

@@ -9,7 +9,9 @@ import pytest
 
 from feature_repo.workspace import Workspace
 from ranking import looks
-from ranking.ablation import WHOLE, ablate, with_depths, without_columns
+from ranking.ablation import WHOLE, ablate
+from ranking.ablation_cases import with_depths, without_columns
+from ranking.ablation_rereading import best_source, stale_judge
 from ranking.train import Materials, read_materials
 
 Run = Callable[..., tuple[int, str]]
@@ -63,6 +65,46 @@ def test_every_part_is_a_case_and_the_test_window_stays_unseen(trained: Workspac
         assert case.difference.mean == pytest.approx(case.mean - whole.mean)
         assert case.difference.low <= case.difference.mean <= case.difference.high
     assert ablate(trained, ["cuts"], seeds=2).cases[0] == whole
+
+
+def test_cases_that_read_again(trained: Workspace) -> None:
+    before = looks.read(trained.data_dir)
+    report = ablate(trained, ["negatives", "horizon", "split", "refit"], seeds=1)
+    assert looks.read(trained.data_dir) == before
+    cases = {case.name: case for case in report.cases}
+    assert {"random items alone", "popular items alone", "first stage and features one cut old"} <= set(cases)
+    assert "candidates alone" not in cases  # as configured
+    splits = [case for case in report.cases if case.kind == "split"]
+    assert splits[-1].ndcg == report.cases[0].ndcg[:1]
+    assert {case.difference.against for case in splits} <= set(SOURCES)
+    stale = cases["first stage and features one cut old"]
+    assert 0 < stale.users <= report.users
+    assert (stale.rows, stale.rounds) == (report.cases[0].rows, report.cases[0].rounds)
+    half = cases["labels that reach half as far"]
+    assert half.rows < report.cases[0].rows
+    assert (half.users, half.difference.against) == (report.cases[0].users, WHOLE)
+
+
+def test_a_stale_list_holds_what_was_proposed_then_and_is_unseen_now(trained: Workspace, materials: Materials) -> None:
+    stale = stale_judge(trained, materials)
+    assert stale.users == materials.judge.users
+    known = set(materials.judge.user_ids.to_pylist())
+    assert set(stale.user_ids.to_pylist()) <= known
+    names = materials.encoding.names
+    proposed = np.column_stack([stale.matrix[:, names.index(f"{name}_proposed")] for name in SOURCES])
+    assert (proposed > 0).any(axis=1).all()
+    assert not np.array_equal(stale.matrix, materials.judge.matrix)
+
+
+def test_the_best_source_ranks_by_its_own_places(materials: Materials) -> None:
+    judge, names = materials.judge, materials.encoding.names
+    name, values = best_source(judge, names, SOURCES)
+    by_hand = {}
+    for source in SOURCES:
+        rank, proposed = (judge.matrix[:, names.index(f"{source}_{what}")] for what in ("rank", "proposed"))
+        by_hand[source] = judge.per_group(np.where(proposed > 0, 1000.0 - rank, -np.inf))
+    assert values.mean() == max(found.mean() for found in by_hand.values())
+    np.testing.assert_array_equal(values, by_hand[name])
 
 
 def test_the_command_prints_and_writes_the_cases(trained: Workspace, rankhouse: Run, tmp_path: Path) -> None:
