@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.building.snapshots import EPOCH, to_us
 from feature_repo.columns import ITEM, TIME, USER
 from feature_repo.lake import quote
 
@@ -16,15 +18,22 @@ if TYPE_CHECKING:
 
 LOG: Final = "log"
 DAY: Final = 86_400_000_000
+_EARLIEST: Final = to_us(datetime(1000, 1, 1, tzinfo=UTC))
 _SQL_TYPES: Final = {"number": "DOUBLE", "category": "VARCHAR"}
 
 
-def register_snapshots(connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray) -> None:
-    """Create the table `snapshots(event_timestamp)` from int64 microseconds."""
-    listed = pa.table({TIME: pa.array(snapshots, pa.timestamp("us", tz="UTC"))})
-    connection.register("listed_snapshots", listed)
-    connection.execute("CREATE OR REPLACE TEMP TABLE snapshots AS SELECT * FROM listed_snapshots")
-    connection.unregister("listed_snapshots")
+def own_events_sql(
+    connection: duckdb.DuckDBPyConnection,
+    keys: Sequence[str],
+    windows: Sequence[int],
+    snapshots: np.ndarray,
+    bases: np.ndarray,
+) -> str:
+    """Return the query of `own_events`: with `bases`, the events of the keys that change at one of the others."""
+    if not len(bases) or not set(keys) <= {USER, ITEM}:
+        return "SELECT * FROM events"
+    _create_touched(connection, "events", keys, changed_ranges(windows, snapshots, bases))
+    return f"SELECT * FROM events SEMI JOIN touched USING ({', '.join(keys)})"
 
 
 def create_changes(
@@ -33,18 +42,26 @@ def create_changes(
     windows: Sequence[int],
     snapshots: np.ndarray,
     bases: np.ndarray,
+    *,
+    own: bool,
 ) -> None:
     """Create the view `changes` of the relation `log` for windows in days.
 
     With `bases` (the snapshots whose rows are known already) it holds only keys that change at one of the others, and
     what happened before the first base is stamped with that, one row per event: an increment costs one pass over the
-    log and not one row per event and window.
+    log and not one row per event and window. `own`: the log has no other keys anyway.
     """
+    first = _register_spans(connection, snapshots)
     source, start = LOG, None
     if len(bases):
-        source = _touched_log(connection, keys, changed_ranges(windows, snapshots, bases))
+        kept = LOG
+        if not own:
+            _create_touched(connection, LOG, keys, changed_ranges(windows, snapshots, bases))
+            kept = f"{LOG} SEMI JOIN touched USING ({', '.join(keys)})"
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE touched_log AS SELECT * FROM {kept}")
+        source = "touched_log"
         start = int(snapshots[0]) if snapshots[0] == bases[0] else None
-    connection.execute(changes_sql(source, windows, start))
+    connection.execute(changes_sql(source, windows, first, start))
 
 
 def changed_ranges(windows: Sequence[int], snapshots: np.ndarray, bases: np.ndarray) -> list[tuple[int, int]]:
@@ -62,43 +79,67 @@ def changed_ranges(windows: Sequence[int], snapshots: np.ndarray, bases: np.ndar
     return ranges
 
 
-def _touched_log(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], ranges: list[tuple[int, int]]) -> str:
-    """Keep the log of the keys that have an event in one of the ranges; return the name of that table."""
-    listed = pa.table({"low": [low for low, _ in ranges], "high": [high for _, high in ranges]})
-    names = ", ".join(keys)
-    connection.register("changed_ranges", listed)
+def _create_touched(
+    connection: duckdb.DuckDBPyConnection, relation: str, keys: Sequence[str], ranges: list[tuple[int, int]]
+) -> None:
+    """Create the table `touched` of the keys that a relation has in one of the ranges."""
+    # Written out they let a scan skip what lies outside; -infinity is what a range begins with that has no start.
+    inside = " OR ".join(f"({TIME} >= {_literal(low)} AND {TIME} < {_literal(high)})" for low, high in ranges)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT {names} FROM {LOG}, changed_ranges "
-        f"WHERE epoch_us({TIME}) >= low AND epoch_us({TIME}) < high"
+        f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT {', '.join(keys)} FROM {relation} WHERE {inside}"
     )
-    connection.unregister("changed_ranges")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched_log AS FROM {LOG} SEMI JOIN touched USING ({names})")
-    return "touched_log"
 
 
-def changes_sql(log: str, windows: Sequence[int], start: int | None) -> str:
-    """Return the definition of `changes`; `start`: the base that stands for all that happened before it, if any."""
+def _literal(microseconds: int) -> str:
+    if microseconds < _EARLIEST:
+        return "TIMESTAMPTZ '-infinity'"
+    return f"TIMESTAMPTZ '{EPOCH + timedelta(microseconds=microseconds):%Y-%m-%d %H:%M:%S.%f}+00'"
+
+
+def changes_sql(log: str, windows: Sequence[int], first: int, start: int | None) -> str:
+    """Return the definition of `changes`: `first` is where `spans` begin.
+
+    `start`: the base that stands for all that happened before it, if any.
+    """
     leaving = "".join(f", CAST(lag_days = {days} AS INTEGER) AS leaving_{days}d" for days in windows)
     net = "".join(f", entering - leaving_{days}d AS in_{days}d" for days in windows)
     lags = ", ".join(f"({days})" for days in (0, *windows))
     rows = f"""
-        SELECT moved.* EXCLUDE (lag_days, moment), snapshots.{TIME}, CAST(lag_days = 0 AS INTEGER) AS entering{leaving}
+        SELECT moved.* EXCLUDE (lag_days, moment), spans.{TIME}, CAST(lag_days = 0 AS INTEGER) AS entering{leaving}
         FROM (
-            SELECT {log}.* EXCLUDE ({TIME}), {TIME} AS occurred_at, lag_days, {TIME} + to_days(lag_days) AS moment
+            SELECT {log}.* EXCLUDE ({TIME}), {TIME} AS occurred_at, lag_days,
+                greatest(epoch_us({TIME}) + lag_days * {DAY}, {first}) AS moment
             FROM {log}, (VALUES {lags}) AS lags(lag_days)
         ) AS moved
-        ASOF JOIN snapshots ON snapshots.{TIME} > moved.moment"""
+        JOIN spans ON spans.day = moved.moment // {DAY} AND moved.moment >= spans.low AND moved.moment < spans.high"""
     if start is not None:
-        begin = f"make_timestamptz({start})"
         left = "".join(
-            f", CAST({TIME} < {begin} - INTERVAL {days} DAY AS INTEGER) AS leaving_{days}d" for days in windows
+            f", CAST(epoch_us({TIME}) < {start - days * DAY} AS INTEGER) AS leaving_{days}d" for days in windows
         )
         rows += f"""
-        WHERE moved.moment >= {begin}
+        WHERE moved.moment >= {start}
         UNION ALL BY NAME
-        SELECT * EXCLUDE ({TIME}), {TIME} AS occurred_at, {begin} AS {TIME}, 1 AS entering{left}
-        FROM {log} WHERE {TIME} < {begin}"""
+        SELECT * EXCLUDE ({TIME}), {TIME} AS occurred_at, make_timestamptz({start}) AS {TIME}, 1 AS entering{left}
+        FROM {log} WHERE epoch_us({TIME}) < {start}"""
     return f"CREATE OR REPLACE TEMP VIEW changes AS SELECT *{net}, entering AS in_all FROM ({rows})"
+
+
+def _register_spans(connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray) -> int:
+    """Create the table `spans`: at which snapshot the events of [low, high) first show; a span lies within one day.
+
+    A join by the day takes a fraction of the time of an as-of join. All that comes before the first snapshot belongs to
+    the microsecond before it, which is returned.
+    """
+    first, last = int(snapshots[0]) - 1, int(snapshots[-1])
+    midnights = np.arange(first // DAY + 1, last // DAY + 1, dtype=np.int64) * DAY
+    edges = np.unique(np.concatenate([[first], snapshots, midnights]))
+    low, high = edges[:-1], edges[1:]
+    shown = snapshots[np.searchsorted(snapshots, low, side="right")]
+    spans = pa.table({"day": low // DAY, "low": low, "high": high, TIME: pa.array(shown, pa.timestamp("us", tz="UTC"))})
+    connection.register("listed_spans", spans)
+    connection.execute("CREATE OR REPLACE TEMP TABLE spans AS SELECT * FROM listed_spans")
+    connection.unregister("listed_spans")
+    return first
 
 
 def create_attributes(

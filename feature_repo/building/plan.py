@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from feature_repo.building.moments import MOMENTS
 from feature_repo.building.snapshots import from_us, to_us
 from feature_repo.building.state import ViewState
 from feature_repo.building.view_sql import ViewSql
@@ -25,8 +26,8 @@ class Plan:
     """The work on one view.
 
     `affected`: snapshots whose rows are computed; `bases`: their predecessors that stay, from which the computation
-    starts; `removed`: snapshots whose rows go. All int64 microseconds, ascending. `whole`: every file is replaced.
-    `target`: the state afterwards.
+    starts; `removed`: snapshots that are no more; `dropped`: those whose stored rows go, the removed ones and what is
+    computed again. All int64 microseconds, ascending. `whole`: every file is replaced. `target`: the state afterwards.
     """
 
     view: str
@@ -34,6 +35,7 @@ class Plan:
     affected: np.ndarray
     bases: np.ndarray
     removed: np.ndarray
+    dropped: np.ndarray
     target: ViewState
     whole: bool = False
 
@@ -57,23 +59,25 @@ def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: i
     nothing = new[:0]
     reason = _why_from_scratch(old, target, log_change)
     if old is None:
-        return Plan(view, reason or "", new, nothing, nothing, target, whole=True)
+        return Plan(view, reason or "", new, nothing, nothing, nothing, target, whole=True)
     if reason is not None:
-        return Plan(view, reason, new, nothing, nothing, replace(target, rewrites=old.rewrites + 1), whole=True)
+        rewritten = replace(target, rewrites=old.rewrites + 1)
+        return Plan(view, reason, new, nothing, nothing, nothing, rewritten, whole=True)
     if not len(new):
-        return Plan(view, UP_TO_DATE, nothing, nothing, nothing, target)
+        return Plan(view, UP_TO_DATE, nothing, nothing, nothing, nothing, target)
     known = np.asarray(old.snapshots, np.int64)
     affected = ~np.isin(new, known) | (_predecessors(new) != _predecessors_in(known, new)) | (new >= log_change)
     bases = new[:-1][affected[1:] & ~affected[:-1]]
     removed = np.setdiff1d(known, new)
-    rewritten = bool((new[affected] <= known[-1]).any() or len(removed))
+    again = bool((new[affected] <= known[-1]).any() or len(removed))
     return Plan(
         view,
         _why(new[affected], removed, known[-1], log_change),
         new[affected],
         bases,
         removed,
-        replace(target, rewrites=old.rewrites + rewritten),
+        np.union1d(np.intersect1d(new[affected], known), removed),
+        replace(target, rewrites=old.rewrites + again),
     )
 
 
@@ -120,9 +124,9 @@ def log_change(workspace: Workspace, sql: ViewSql, old: ViewState | None) -> int
     loads = workspace.lake.manifest().loads
     fresh = loads[len(old.loads) :] if old is not None else loads
     read = {
-        "events": sql.reads("events", "changes"),
-        "users": sql.reads("users", "user_attributes", "segments"),
-        "items": sql.reads("items", "item_attributes", "item_groups"),
+        "events": sql.reads("events", "own_events", "changes"),
+        "users": sql.reads("users", "user_attributes", "segments", *MOMENTS["users"]),
+        "items": sql.reads("items", "item_attributes", "item_groups", *MOMENTS["items"]),
     }
     firsts = [_first_time(workspace, fresh, table) + (table == "events") for table in read if read[table]]
     return min(firsts, default=NEVER)

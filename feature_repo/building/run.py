@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from feature_repo.building.parts import EMPTY, write_empty, write_parts
 from feature_repo.building.plan import Plan, log_change, plan_view
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_repo.workspace import Workspace
+
+PART: Final = 1 << 24
+"""Events that are computed at once; more and the keys are computed in parts."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the view at work, how many are done, how many there are."""
@@ -82,12 +83,17 @@ def _plans(
 def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
     folder = workspace.feature_path(plan.view)
     with workspace.connect() as connection:
-        transform.compute(connection, data, plan.calendar, plan.bases)
-        dropped = np.union1d(plan.affected, plan.removed)
-        replacement = write_parts(connection, transform, folder, plan.affected, dropped, whole=plan.whole)
+        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, plan))
+        replacement = write_parts(connection, transform, folder, plan.affected, plan.dropped, whole=plan.whole)
     ViewState.forget(folder)
     replacement.commit()
     plan.target.write(folder)
+
+
+def _parts(workspace: Workspace, plan: Plan) -> int:
+    """Return in how many parts a view is computed from scratch."""
+    events = sum(load.rows.get("events", 0) for load in workspace.lake.manifest().loads)
+    return 1 + events // PART if plan.whole else 1
 
 
 def _write_empty_sources(workspace: Workspace, definitions: Definitions) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.building.changes import LOG, create_attributes, create_changes, register_snapshots
+from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql
+from feature_repo.building.moments import any_moment, register_snapshots
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, TIME
 from feature_repo.errors import ContractError, did_you_mean
@@ -76,28 +77,47 @@ class ViewTransform:
         data: DataSet,
         snapshots: np.ndarray,
         bases: np.ndarray | None = None,
+        parts: int = 1,
     ) -> None:
         """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
 
         `connection` sees events, users and items. Rows whose features equal those of the key's row before are left out.
         `bases` are those of the snapshots whose rows exist already: only keys that change at the others have rows then,
-        and the rows at a base are there to compare with.
+        and the rows at a base are there to compare with. What reads no events of other keys is computed in so many
+        parts, each with a share of the keys, in a fraction of the memory.
         """
         create_attributes(connection, data.user_attributes, data.item_attributes)
         register_snapshots(connection, snapshots)
+        known = snapshots[:0] if bases is None else bases
+        if len(known) and self.sql.moments and not any_moment(connection, self.sql.moments, known):
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
+            return
+        own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own}")
         # A table that a file misspells must not turn out to be a variable of this module.
         connection.execute("SET python_enable_replacements = false")
-        connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM events")
+        connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM own_events")
         with self._explained():
             *preface, select = self._statements(connection)
             for statement in preface:
                 connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
-            if len(snapshots):
-                known = snapshots[:0] if bases is None else bases
-                create_changes(connection, list(self.keys), self.sql.windows, snapshots, known)
+            if self.sql.reads("changes") and len(snapshots):
+                keys, windows = list(self.keys), self.sql.windows
+                create_changes(connection, keys, windows, snapshots, known, own=self.sql.in_parts)
             self._check(connection.sql(select))
-            connection.execute(self._table_of_changes(select))
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
+            for part in range(parts if self.sql.in_parts else 1):
+                if self.sql.in_parts and parts > 1:
+                    share = f"WHERE hash({_quoted(next(iter(self.keys)))}) % {parts} = {part}"
+                    connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own} {share}")
+                connection.execute(f"INSERT INTO {RESULT} {self._rows_of_change(select)}")
         self._check_keys(connection)
+
+    @property
+    def _no_rows(self) -> str:
+        columns = {name: kind for name, kind in self.columns.items() if name != CREATED}
+        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in columns.items())
+        return f"SELECT {nulls} LIMIT 0"
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -114,15 +134,14 @@ class ViewTransform:
                 fix="Mend the file.",
             ) from error
 
-    def _table_of_changes(self, select: str) -> str:
+    def _rows_of_change(self, select: str) -> str:
         columns = [*self.keys, TIME, *self.features]
         cast = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in columns)
         features = ", ".join(map(_quoted, self.features))
         keys = ", ".join(map(_quoted, self.keys))
         return (
-            f"CREATE OR REPLACE TEMP TABLE {RESULT} AS SELECT {cast} FROM ({select}) "
-            f"QUALIFY row({features}) IS DISTINCT FROM lag(row({features})) OVER (PARTITION BY {keys} ORDER BY {TIME}) "
-            f"ORDER BY {TIME}, {keys}"
+            f"SELECT {cast} FROM ({select}) "
+            f"QUALIFY row({features}) IS DISTINCT FROM lag(row({features})) OVER (PARTITION BY {keys} ORDER BY {TIME})"
         )
 
     def _statements(self, connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from feature_repo.building.moments import RARE
 from feature_repo.errors import MissingError
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -46,7 +47,19 @@ class ViewSql:
     @cached_property
     def on_calendar(self) -> bool:
         """True where rows are stamped with snapshots, False where they carry times of their own."""
-        return self.reads("changes") or self.reads("snapshots")
+        return self.reads("changes", "snapshots", *RARE)
+
+    @cached_property
+    def moments(self) -> list[str] | None:
+        """The relations of rare moments at which alone the SQL has rows, None where it sees every snapshot."""
+        if self.reads("changes", "snapshots"):
+            return None
+        return [name for name in RARE if self.reads(name)] or None
+
+    @cached_property
+    def in_parts(self) -> bool:
+        """True where what is computed for a key needs no events of other keys: the log is made of `own_events`."""
+        return self.reads("own_events") or (self.reads("changes") and not self.reads("events"))
 
     def reads(self, *names: str) -> bool:
         return any(re.search(rf"\b{name}\b", self.code) for name in names)

@@ -13,15 +13,7 @@ ASOF JOIN segments ON segments.user_id = events.user_id AND segments.event_times
 WHERE events.target_weight > 0;
 
 WITH calendar AS (
-    SELECT event_timestamp, week
-    FROM (
-        SELECT
-            event_timestamp,
-            (epoch_us(event_timestamp) // 86400000000 + 3) // 7 AS week,
-            lag(week) OVER (ORDER BY event_timestamp) AS before
-        FROM snapshots
-    )
-    WHERE before IS NULL OR before <> week
+    SELECT event_timestamp, (epoch_us(event_timestamp) // 86400000000 + 3) // 7 AS week FROM weekly_snapshots
 ),
 
 members AS (

@@ -7,16 +7,8 @@ SELECT item_id, CAST(event_timestamp AS DATE) AS day, count(*) AS events, count(
 FROM events
 GROUP BY item_id, day;
 
-WITH calendar AS (
-    SELECT
-        event_timestamp,
-        date_trunc('week', event_timestamp) AS week,
-        lag(event_timestamp) OVER (ORDER BY event_timestamp) AS before
-    FROM snapshots
-),
-
-weeks AS (
-    SELECT DISTINCT week FROM calendar
+WITH weeks AS (
+    SELECT DISTINCT week FROM weekly_items
 ),
 
 labels AS (
@@ -57,24 +49,12 @@ groups AS (
     GROUP BY members.week, members.name
 ),
 
--- An item has a row at the first snapshot of a week and at the first one that knows a new version of the item.
-moments AS (
-    SELECT items.item_id, calendar.event_timestamp, calendar.week
-    FROM calendar
-    CROSS JOIN (SELECT DISTINCT item_id FROM item_groups) AS items
-    WHERE calendar.before IS NULL OR date_trunc('week', calendar.before) <> calendar.week
-    UNION
-    SELECT item_groups.item_id, calendar.event_timestamp, calendar.week
-    FROM item_groups
-    JOIN calendar
-        ON item_groups.event_timestamp <= calendar.event_timestamp AND item_groups.event_timestamp > calendar.before
-),
-
+-- The first snapshot of a week, and the first one that knows a new version of an item.
 current AS (
-    SELECT moments.item_id, moments.event_timestamp, moments.week, unnest(item_groups.item_groups) AS name
-    FROM moments
+    SELECT asked.item_id, asked.event_timestamp, asked.week, unnest(item_groups.item_groups) AS name
+    FROM weekly_items AS asked
     ASOF JOIN item_groups
-        ON item_groups.item_id = moments.item_id AND item_groups.event_timestamp <= moments.event_timestamp
+        ON item_groups.item_id = asked.item_id AND item_groups.event_timestamp <= asked.event_timestamp
 )
 
 SELECT

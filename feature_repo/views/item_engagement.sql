@@ -15,7 +15,7 @@ SELECT
     coalesce(lead(event_timestamp) OVER visits - event_timestamp, INTERVAL 999 DAY) AS until,
     CAST(row_number() OVER (day ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_day,
     CAST(row_number() OVER (day ORDER BY event_timestamp DESC) = 1 AS INTEGER) AS last_of_day
-FROM events
+FROM own_events
 WINDOW
     visits AS (PARTITION BY item_id, user_id ORDER BY event_timestamp),
     day AS (PARTITION BY item_id, CAST(event_timestamp AS DATE));

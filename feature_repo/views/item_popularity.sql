@@ -10,7 +10,7 @@ SELECT
     CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
     CAST(floor(epoch(event_timestamp)) AS BIGINT) AS seconds,
     CAST(row_number() OVER (PARTITION BY item_id, user_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_user
-FROM events;
+FROM own_events;
 
 WITH totals AS (
     SELECT

@@ -10,7 +10,7 @@ SELECT
     CAST(row_number() OVER (day ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_day,
     CAST(row_number() OVER (day ORDER BY event_timestamp DESC) = 1 AS INTEGER) AS last_of_day,
     CAST(row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_item
-FROM events
+FROM own_events
 WINDOW day AS (PARTITION BY user_id, CAST(event_timestamp AS DATE));
 
 WITH totals AS (

@@ -17,7 +17,7 @@ FROM (
             TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
             CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
             row_number() OVER (PARTITION BY events.user_id ORDER BY events.event_timestamp, events.item_id) AS place
-        FROM events
+        FROM own_events AS events
         ASOF JOIN items ON items.item_id = events.item_id AND items.event_timestamp <= events.event_timestamp
         WHERE events.target_weight > 0 AND len(items.categories) > 0
     )

@@ -32,7 +32,7 @@ SELECT
     CAST(events.consuming AS INTEGER) AS consumed,
     TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
     CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued
-FROM events
+FROM own_events AS events
 JOIN daily_items ON daily_items.item_id = events.item_id AND daily_items.day = CAST(events.event_timestamp AS DATE)
 JOIN daily_totals ON daily_totals.day = CAST(events.event_timestamp AS DATE)
 WINDOW line AS (PARTITION BY events.user_id ORDER BY events.event_timestamp);

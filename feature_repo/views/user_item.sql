@@ -12,7 +12,7 @@ SELECT
     sum(CAST(target_weight = 0 AND NOT consuming AS INTEGER)) OVER line AS passive_so_far,
     TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
     CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued
-FROM events
+FROM own_events
 WINDOW line AS (PARTITION BY user_id, item_id ORDER BY event_timestamp);
 
 WITH totals AS (

@@ -25,17 +25,9 @@ FROM (
 WHERE segment IS NOT NULL
 GROUP BY month, segment, category;
 
-WITH calendar AS (
-    SELECT
-        event_timestamp,
-        date_trunc('month', event_timestamp) AS month,
-        lag(event_timestamp) OVER (ORDER BY event_timestamp) AS before
-    FROM snapshots
-),
-
-totals AS (
+WITH totals AS (
     SELECT months.month, labels.segment, labels.category, sum(labels.events) AS events
-    FROM (SELECT DISTINCT month FROM calendar) AS months
+    FROM (SELECT DISTINCT month FROM monthly_users) AS months
     JOIN labels ON labels.month < months.month
     GROUP BY months.month, labels.segment, labels.category
 ),
@@ -109,21 +101,9 @@ priors AS (
     FROM combinations
     JOIN (SELECT DISTINCT month, segment, prior FROM shares) USING (segment)
     GROUP BY segments, month
-),
-
--- A user has a row at the first snapshot of a month and at the first one that knows a new version of the user.
-moments AS (
-    SELECT users.user_id, calendar.event_timestamp, calendar.month
-    FROM calendar
-    CROSS JOIN (SELECT DISTINCT user_id FROM versions) AS users
-    WHERE calendar.before IS NULL OR date_trunc('month', calendar.before) <> calendar.month
-    UNION
-    SELECT versions.user_id, calendar.event_timestamp, calendar.month
-    FROM versions
-    JOIN calendar
-        ON versions.event_timestamp <= calendar.event_timestamp AND versions.event_timestamp > calendar.before
 )
 
+-- The first snapshot of a month, and the first one that knows a new version of a user.
 SELECT
     known.user_id,
     known.event_timestamp,
@@ -134,9 +114,9 @@ SELECT
     encoded.shares AS segment_category_shares,
     encoded.lifts AS segment_category_lifts
 FROM (
-    SELECT moments.*, versions.segments
-    FROM moments
-    ASOF JOIN versions ON versions.user_id = moments.user_id AND versions.event_timestamp <= moments.event_timestamp
+    SELECT asked.*, versions.segments
+    FROM monthly_users AS asked
+    ASOF JOIN versions ON versions.user_id = asked.user_id AND versions.event_timestamp <= asked.event_timestamp
 ) AS known
 JOIN priors ON priors.segments = known.segments AND priors.month = known.month
 JOIN encoded ON encoded.segments = known.segments AND encoded.month = known.month
