@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from feature_repo.building.snapshots import workspace_calendar
+from feature_repo.building.moments import any_moment, register_snapshots
+from feature_repo.building.snapshots import to_us, workspace_calendar
 from feature_repo.building.transform import RESULT, ViewTransform, sql_type
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.data_set import DataSet
+from feature_repo.discovery import discover, sql_path
 from feature_repo.errors import ContractError
 from feature_repo.workspace import Workspace
 
@@ -127,3 +130,47 @@ def test_changes_are_the_same_whatever_the_calendar_starts_with(small_workspace)
             )
             values[str(last.fetchall())] = size
     assert len(values) == 1
+
+
+@pytest.mark.parametrize("view", ["item_engagement", "user_category_affinity", "user_habits", "user_item"])
+def test_parts_of_the_keys_make_the_whole(small_workspace, view: str) -> None:
+    workspace = small_workspace(32)
+    data = DataSet.of(workspace)
+    transform = ViewTransform.of(discover(data).computed_view(view), sql_path(view))
+    assert transform.sql.in_parts
+    tables = []
+    for parts in (1, 3):
+        with workspace.connect() as connection:
+            transform.compute(connection, data, workspace_calendar(workspace), parts=parts)
+            tables.append(connection.sql(f"FROM {RESULT} ORDER BY ALL").to_arrow_table())
+    assert tables[0].num_rows > 100
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(
+    ("select", "parts"),
+    [
+        ("SELECT * FROM changes", True),
+        ("CREATE TEMP VIEW log AS FROM own_events; SELECT * FROM changes", True),
+        ("CREATE TEMP VIEW log AS FROM events; SELECT * FROM changes", False),
+        ("SELECT * FROM weekly_items JOIN events USING (item_id)", False),
+    ],
+)
+def test_only_what_reads_own_events_is_computed_in_parts(select: str, parts: bool) -> None:
+    assert ViewSql(Path("v.sql"), select).in_parts is parts
+
+
+def test_weeks_and_months_begin_with_their_first_snapshot(small_workspace) -> None:
+    workspace = small_workspace(33)
+    times = [datetime(2024, 1, day, hour, tzinfo=UTC) for day, hour in ((30, 3), (31, 0))]
+    times += [datetime(2024, 2, day, hour, tzinfo=UTC) for day, hour in ((1, 5), (2, 0), (5, 0), (5, 7), (13, 0))]
+    snapshots = np.array([to_us(time) for time in times])
+    with workspace.connect() as connection:
+        register_snapshots(connection, snapshots)
+        for name, expected in (("weekly", [0, 4, 6]), ("monthly", [0, 2])):
+            rows = connection.execute(f"SELECT event_timestamp FROM {name}_snapshots ORDER BY 1").fetchall()
+            assert [time for (time,) in rows] == [times[place] for place in expected]
+            users = connection.execute(f"SELECT count(*), count(DISTINCT user_id) FROM {name}_users").fetchall()
+            assert users == [(8 * len(expected), 8)]
+        assert any_moment(connection, ["weekly_users"], snapshots[:5])
+        assert not any_moment(connection, ["weekly_users", "monthly_snapshots"], snapshots[[0, 2, 4, 6]])
