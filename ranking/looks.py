@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_repo.config import Config
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 FILE = "quality_looks.jsonl"
+DECIDES = {"events", "now", "allow_repeats", "split", "candidates", "service", "ranker"}
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,16 @@ def read(data_dir: Path) -> list[Look]:
     return [Look(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def deciding(config: Config) -> dict[str, Any]:
+    """Return the part of a configuration that decides a model and its lists, without what stands at its default."""
+    return config.model_dump(mode="json", by_alias=True, include=DECIDES, exclude_defaults=True)
+
+
 def config_digest(config: Config) -> str:
-    """Return a digest of everything in a configuration but its seeds."""
-    content = config.model_dump(mode="json", exclude={"ranker": {"seed"}, "candidates": {"seed"}})
+    """Return a digest of what decides the lists of a configuration, its seeds left out."""
+    content = deciding(config)
+    for part in ("ranker", "candidates"):
+        content.get(part, {}).pop("seed", None)
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -48,7 +48,9 @@ class ModelManifest:
     """Everything about a model that is not in its trees. Times are ISO 8601 in UTC; `created` is the declared clock.
 
     `families`: the family of every column of the service (`ranking.families`), empty in models of older versions.
-    `estimator`: class and parameters of one in LightGBM's place, empty for LightGBM.
+    `estimator`: class and parameters of one in LightGBM's place, empty for LightGBM. `members`: objective, seed, trees
+    and weight of every booster in the sum. `configuration`: whatever decided the model and is not at its default
+    (events, split, candidates, ranker with its negatives).
     """
 
     name: str
@@ -69,6 +71,8 @@ class ModelManifest:
     versions: dict[str, str]
     families: dict[str, str] = field(default_factory=dict)
     estimator: dict[str, Any] = field(default_factory=dict)
+    members: list[dict[str, Any]] = field(default_factory=list)
+    configuration: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

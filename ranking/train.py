@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from ranking.encoding import Encoding, learn_encoding
 from ranking.estimator import Plugged, configured_estimator, estimator_class, package_versions
 from ranking.families import service_families
 from ranking.labels import label_gains
+from ranking.looks import deciding
 from ranking.model_store import ModelManifest, ServiceColumns
 from ranking.negatives import learned_rows
 from ranking.order import Groups
@@ -204,6 +205,8 @@ def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Material
         versions=model_store.versions() | _versions(chosen),
         families=service_families(workspace, config.service),
         estimator={} if estimator is None else estimator.model_dump(by_alias=True),
+        members=[asdict(member) for member in chosen.members],
+        configuration=deciding(config),
     )
 
 

@@ -16,15 +16,13 @@ import numpy as np
 
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.config import RankerConfig
-from feature_repo.errors import MissingError
 from ranking.comparison import Difference, difference
 from ranking.metrics import K
 from ranking.ranker import fit_ranker
 from ranking.train import Materials, read_materials
+from ranking.trials import History, Trial
 
 if TYPE_CHECKING:
-    import optuna
-
     from feature_repo.workspace import Workspace
 
 METRIC: Final = f"ndcg@{K}"
@@ -32,79 +30,53 @@ CONFIGURED: Final = "as configured"
 
 
 @dataclass(frozen=True)
-class Range:
-    """Where a parameter is searched: between two numbers, whole where both are, by their logarithm if `log`."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def suggest(self, trial: optuna.Trial, name: str) -> float:
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return trial.suggest_int(name, self.low, self.high, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
-
-SPACE: Final[dict[str, Range]] = {
-    "learning_rate": Range(0.02, 0.2, log=True),
-    "num_leaves": Range(7, 63, log=True),
-    "min_child_samples": Range(10, 200, log=True),
-    "colsample_bytree": Range(0.3, 1.0),
-    "subsample": Range(0.5, 1.0),
-    "reg_lambda": Range(0.1, 50.0, log=True),
-    "lambdarank_truncation_level": Range(10, 50),
-}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One set of parameters: validation NDCG@10 and the trees it was reached with."""
-
-    params: dict[str, Any]
-    ndcg: float
-    rounds: int
-
-
-@dataclass(frozen=True)
 class Tuned:
-    """All trials in order, the first as configured; `gain`: the best one's difference to it, None where it is best."""
+    """All trials in order, the first as configured; `gain`: the best one's difference to it, None where it is best.
+
+    `before`: how many of the trials are from a search that was stopped.
+    """
 
     trials: list[Trial]
     best: int
     gain: Difference | None
+    before: int = 0
 
     @property
     def params(self) -> dict[str, Any]:
         return self.trials[self.best].params
 
 
-def tune(workspace: Workspace, *, trials: int = 30, minutes: float | None = None, progress: Progress = silent) -> Tuned:
+def tune(
+    workspace: Workspace,
+    *,
+    trials: int = 30,
+    minutes: float | None = None,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> Tuned:
     """Search `SPACE` by a seeded TPE sampler; `minutes` ends the search after the trial that is running then.
 
-    Raises MissingError where Optuna is not installed, and what `read_materials` raises. Saves no model.
+    Trials of before, with this configuration on these data, are counted and not made again (unless `fresh`): a search
+    that was stopped and goes on finds what it would have found at once. Raises MissingError where Optuna is not
+    installed, and what `read_materials` raises. Saves no model.
     """
-    search = _search(workspace.config.ranker.seed)
+    history = History.open(workspace, fresh=fresh)
+    before = len(history.trials)
     materials = read_materials(workspace, progress=progress)
     ranker = workspace.config.ranker
     end = None if minutes is None else time.monotonic() + 60 * minutes
-    found: list[Trial] = []
-    values: list[np.ndarray] = []
-    for number in range(trials):
+    while len(history.trials) < trials:
+        number = len(history.trials)
         if number and end is not None and time.monotonic() >= end:
             break
         progress("trials", number, trials)
-        asked = search.ask() if number else None
-        chosen = {} if asked is None else {name: space.suggest(asked, name) for name, space in SPACE.items()}
-        trial, per_list = _judged(materials, ranker, {**ranker.params, **chosen})
-        if asked is not None:
-            search.tell(asked, trial.ndcg)
-        found.append(trial)
-        values.append(per_list)
+        history.add(lambda params: _judged(materials, ranker, {**ranker.params, **params}))
     progress("trials", trials, trials)
+    found = history.trials
     best = int(np.argmax([trial.ndcg for trial in found]))
-    arrays = {METRIC: values[best]}, {METRIC: values[0]}
+    arrays = ({METRIC: history.values(number)} for number in (best, 0))
     gain = difference(*arrays, METRIC, against=CONFIGURED, seed=ranker.seed) if best else None
-    return Tuned(found, best, gain)
+    return Tuned(found, best, gain, before)
 
 
 def fragment(tuned: Tuned) -> str:
@@ -133,17 +105,3 @@ def _judged(materials: Materials, ranker: RankerConfig, params: dict[str, Any]) 
     scores = fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds)
     values[: len(judge.groups.sizes)] = judge.per_group(scores)
     return Trial(params, float(values.mean()), int(fitted.rounds)), values
-
-
-def _search(seed: int) -> optuna.Study:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise MissingError(
-            "rankhouse tune",
-            expected="the package optuna",
-            got="none installed",
-            fix="Install the extra: `pip install 'rankhouse[tune]'`.",
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))

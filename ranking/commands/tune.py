@@ -20,13 +20,15 @@ def tune(
     out: Annotated[Path, typer.Option(help="Where the best parameters go, as a part of rankhouse.yaml.")] = Path(
         "tuned.yaml"
     ),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the trials of before.")] = False,
     json: JsonFile = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
     """Search the ranker's parameters by Optuna's TPE, judged on the validation window; saves no model.
 
-    Candidates and features are read once. The test window is not looked at. Needs the extra `tune`.
+    Candidates and features are read once. A search that was stopped goes on where it was. The test window is not looked
+    at. Needs the extra `tune`.
     """
     from rich.console import Console
 
@@ -38,13 +40,12 @@ def tune(
 
     workspace = Workspace.open(data_dir, config)
     with shown_progress() as progress:
-        tuned = run(workspace, trials=trials, minutes=minutes, progress=progress)
+        tuned = run(workspace, trials=trials, minutes=minutes, fresh=fresh, progress=progress)
     write_fragment(tuned, out)
     console = Console(highlight=False)
     first, best = tuned.trials[0], tuned.trials[tuned.best]
-    console.print(
-        f"Trials: {len(tuned.trials)}. Validation {METRIC}: {first.ndcg:.4f} as configured, {best.ndcg:.4f} best."
-    )
+    scores = f"Validation {METRIC}: {first.ndcg:.4f} as configured, {best.ndcg:.4f} best."
+    console.print(f"Trials: {len(tuned.trials)}, {tuned.before} of them from before. {scores}")
     if tuned.gain is None:
         console.print("Nothing beats what is configured.")
     else:

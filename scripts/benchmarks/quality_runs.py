@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 from quality_folds import Fold, write_config
 
 from feature_repo.workspace import Workspace
+from ranking.looks import deciding
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CHAIN = HERE / "quality_chain.py"
 TWO_STAGE, SOURCE = "two-stage", "source"
 PACKAGES = ("feature_repo", "candidate_gen", "ranking")
-DECIDES = {"events", "now", "allow_repeats", "split", "candidates", "service", "ranker"}
 Lists = dict[str, list[pa.Table]]
 """The lists of every seed, by the name of the ranking."""
 
@@ -63,8 +63,7 @@ class Runs:
 
     @cached_property
     def folder(self) -> Path:
-        content = self.fold.config.model_dump(mode="json", include=DECIDES, exclude_defaults=True, by_alias=True)
-        text = json.dumps([content, self.workspace.lake.fingerprint()], sort_keys=True)
+        text = json.dumps([deciding(self.fold.config), self.workspace.lake.fingerprint()], sort_keys=True)
         return self.workspace.data_dir / "runs" / sha256(text.encode()).hexdigest()[:12]
 
     def complete(self, seeds: int) -> list[Account]:
