@@ -188,8 +188,10 @@ class Matches:
 
     def taken(self, numbers: np.ndarray, missing: float = 0.0) -> np.ndarray:
         """Return the left numbers that were matched; `missing` for NaN and where there is no match."""
-        result = np.append(numbers, missing)[self.left]
-        result[np.isnan(result)] = missing
+        if not len(numbers):
+            return np.full(len(self.left), missing)
+        result = numbers[self.left]
+        result[(self.left < 0) | np.isnan(result)] = missing
         return result
 
 
