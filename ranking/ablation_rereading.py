@@ -65,22 +65,34 @@ def by_horizon(workspace: Workspace, materials: Materials, families: dict[str, s
     whole = tuple(Window(window.start, periods.validation.start) for window in periods.train)
     for name, windows in (("labels that reach half as far", half), ("labels up to the validation window", whole)):
         if windows != periods.train:
-            other = _with(workspace, workspace.config, replace(periods, train=windows))
+            other = with_periods(workspace, workspace.config, replace(periods, train=windows))
             yield Case("horizon", name, lambda other=other: read_materials(other), workspace.config.ranker)
 
 
 def by_split(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
     """Every split point that has a training cut before it, the configured one last; each against its best source."""
-    periods, ranker = workspace.periods, workspace.config.ranker
+    for other in split_points(workspace):
+        start, cuts = other.periods.validation.start, len(other.periods.train)
+        name = f"validation from {start:%Y-%m-%d}, {cuts} cut{'s' * (cuts > 1)}"
+
+        def make(other: Workspace = other) -> Materials:
+            return materials if other is workspace else read_proposed(other)
+
+        yield Case("split", name, make, workspace.config.ranker, against="the best single source")
+
+
+def split_points(workspace: Workspace) -> list[Workspace]:
+    """Return the same data split at every training cut that has one before it; the last is the workspace itself."""
+    periods = workspace.periods
     starts = [*(window.start for window in periods.train), periods.validation.start]
+    found = []
     for place in range(1, len(periods.train)):
         validation = Window(starts[place], starts[place + 1])
         train = tuple(_window(workspace.config, start, validation) for start in starts[:place])
-        other = _with(workspace, workspace.config, Periods(train, validation, Window(validation.end, workspace.now)))
-        name = f"validation from {validation.start:%Y-%m-%d}, {place} cut{'s' * (place > 1)}"
-        yield Case("split", name, lambda other=other: _proposed(other), ranker, against="the best single source")
-    name = f"validation from {periods.validation.start:%Y-%m-%d}, as configured"
-    yield Case("split", name, lambda: materials, ranker, against="the best single source")
+        found.append(
+            with_periods(workspace, workspace.config, Periods(train, validation, Window(validation.end, workspace.now)))
+        )
+    return [*found, workspace]
 
 
 def by_refit(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
@@ -119,11 +131,11 @@ def _unseen(connection: duckdb.DuckDBPyConnection, rows: pa.Table, window: Windo
 
 def _again(workspace: Workspace, kind: str, name: str, changes: dict[str, object]) -> Case:
     config = workspace.config.model_copy(update={"ranker": workspace.config.ranker.model_copy(update=changes)})
-    other = _with(workspace, config, workspace.periods)
+    other = with_periods(workspace, config, workspace.periods)
     return Case(kind, name, lambda: read_materials(other), config.ranker)
 
 
-def _with(workspace: Workspace, config: Config, periods: Periods) -> Workspace:
+def with_periods(workspace: Workspace, config: Config, periods: Periods) -> Workspace:
     """Return the same data directory with another configuration and these periods, whatever its split says."""
     other = Workspace(workspace.data_dir, config, workspace.config_path)
     vars(other)["periods"] = periods  # where its cached property keeps them
@@ -139,8 +151,8 @@ def _window(config: Config, start: object, validation: Window) -> Window:
     return Window(start, min(validation.start, start + reach))
 
 
-def _proposed(workspace: Workspace) -> Materials:
-    """Read materials whose validation cut is a training cut otherwise: pairs that nobody proposed are left out."""
+def read_proposed(workspace: Workspace) -> Materials:
+    """Read materials whose validation cut may be a training cut otherwise: pairs that nobody proposed are left out."""
     materials = read_materials(workspace)
     sources = list(workspace.config.candidates.sources)
     columns = [materials.encoding.names.index(f"{name}_proposed") for name in sources]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,10 +25,22 @@ Values = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class CutMeans:
+    """One of several windows: its times (ISO 8601, UTC), its users and the mean NDCG@10 of both models."""
+
+    start: str
+    end: str
+    users: int
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two models on one window: the mean of every metric of each, and first minus second with 95% intervals.
 
     `looks`: how often the test window was looked at, both looks of this comparison included; None on validation.
+    `cuts`: the windows of a comparison over several (`ranking.compare_cuts`).
     """
 
     window: str
@@ -37,6 +50,7 @@ class Comparison:
     second: dict[str, float]
     differences: list[Difference]
     looks: int | None = None
+    cuts: list[CutMeans] = field(default_factory=list)
 
 
 def compare_on_validation(workspace: Workspace, first: str, second: str) -> Comparison:
@@ -56,7 +70,7 @@ def compare_on_validation(workspace: Workspace, first: str, second: str) -> Comp
         )
     judged = max(int(table.schema.metadata[USERS]) for table in tables)
     one, two = paired(tables, judged)
-    return _comparison(workspace, f"validation {_window(windows[0])}", (first, second), one, two)
+    return compared(workspace, f"validation {_window(windows[0])}", (first, second), one, two)
 
 
 def compare_on_test(workspace: Workspace, first: str, second: str) -> Comparison:
@@ -74,7 +88,7 @@ def compare_on_test(workspace: Workspace, first: str, second: str) -> Comparison
         ndcg = float(values[-1][METRICS[0]].mean())
         count = looks.look_at_test(workspace, model=name, ndcg=ndcg, purpose="compare")
     window = f"test {test.start.isoformat()} {test.end.isoformat()}"
-    return _comparison(workspace, window, (first, second), *values, looks=count.looks)
+    return compared(workspace, window, (first, second), *values, looks=count.looks)
 
 
 def paired(tables: list[pa.Table], judged: int) -> tuple[Values, Values]:
@@ -90,9 +104,17 @@ def paired(tables: list[pa.Table], judged: int) -> tuple[Values, Values]:
     return found[0], found[1]
 
 
-def _comparison(
-    workspace: Workspace, window: str, names: tuple[str, str], one: Values, two: Values, looks: int | None = None
+def compared(
+    workspace: Workspace,
+    window: str,
+    names: tuple[str, str],
+    one: Values,
+    two: Values,
+    *,
+    looks: int | None = None,
+    cuts: Sequence[CutMeans] = (),
 ) -> Comparison:
+    """Compare the values of two models per user, in the same order."""
     seed = workspace.config.ranker.seed
     return Comparison(
         window=window,
@@ -102,6 +124,7 @@ def _comparison(
         second={metric: float(two[metric].mean()) for metric in METRICS},
         differences=[difference(one, two, metric, against=names[1], seed=seed) for metric in METRICS],
         looks=looks,
+        cuts=list(cuts),
     )
 
 

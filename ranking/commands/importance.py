@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from ranking.commands.options import ConfigFile, DataDir, JsonFile
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from feature_repo.workspace import Workspace
+
+Found = TypeVar("Found")
 Model = Annotated[str | None, typer.Option(help="Model to explain.  [default: the current one]")]
 Most = Annotated[int, typer.Option("--top", min=1, help="How many columns to print.")]
 
@@ -24,16 +30,11 @@ def importance(
     config: ConfigFile = None,
 ) -> None:
     """Weigh families of features and single columns: shares of the trees' gain and of the scores' SHAP values."""
-    from rich.console import Console
-
-    from feature_repo.workspace import Workspace
     from ranking.explain import importance as weigh_model
     from ranking.json_file import write_json
 
-    workspace = Workspace.open(data_dir, config)
-    with Console(stderr=True).status("explain"):
-        found = weigh_model(workspace, model, rows=rows)
-    console = Console(highlight=False)
+    console = _console()
+    found = _explained(data_dir, config, lambda workspace: weigh_model(workspace, model, rows=rows))
     console.print(f"{found.model}: {found.rows:,} candidates of the validation cut.")
     for title, weights in (("Families", found.families), (f"Columns, the first {top}", found.columns[:top])):
         table = _table(title, "name", "SHAP", "gain")
@@ -52,16 +53,11 @@ def explain(
     config: ConfigFile = None,
 ) -> None:
     """Say what moved the score of one pair, up or down, with the features that are online now."""
-    from rich.console import Console
-
-    from feature_repo.workspace import Workspace
     from ranking.explain_pair import explain_pair
     from ranking.json_file import write_json
 
-    workspace = Workspace.open(data_dir, config)
-    with Console(stderr=True).status("explain"):
-        found = explain_pair(workspace, user, item)
-    console = Console(highlight=False)
+    console = _console()
+    found = _explained(data_dir, config, lambda workspace: explain_pair(workspace, user, item))
     score = f"score {found.score:.4f}, of which {found.base:.4f} goes to every pair"
     console.print(f"Item {found.item} for user {found.user} by {found.model}: {score}.")
     families = _table("Families", "name", "adds")
@@ -73,6 +69,21 @@ def explain(
     console.print(families)
     console.print(columns)
     write_json(json, found)
+
+
+def _explained(data_dir: Path | None, config: Path | None, explain_it: Callable[[Workspace], Found]) -> Found:
+    """Open the workspace and explain, with a sign of life on the terminal."""
+    from feature_repo.workspace import Workspace
+
+    workspace = Workspace.open(data_dir, config)
+    with _console(stderr=True).status("explain"):
+        return explain_it(workspace)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
 
 
 def _table(title: str, first: str, *others: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,28 +14,19 @@ from feature_repo.errors import MissingError
 _OF_THE_MOMENT = ("train_finish_time", "model_guid")
 
 
+@dataclass
 class CatBoost:
     """A CatBoost model with a ranking loss; `native` holds any further parameters of CatBoost's own."""
 
     packages: ClassVar[tuple[str, ...]] = ("catboost",)
 
-    def __init__(
-        self,
-        loss: str = "YetiRank",
-        rounds: int = 500,
-        learning_rate: float = 0.05,
-        depth: int = 6,
-        seed: int = 0,
-        threads: int = -1,
-        native: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.loss = loss
-        self.rounds = rounds
-        self.learning_rate = learning_rate
-        self.depth = depth
-        self.seed = seed
-        self.threads = threads
-        self.native = dict(native or {})
+    loss: str = "YetiRank"
+    rounds: int = 500
+    learning_rate: float = 0.05
+    depth: int = 6
+    seed: int = 0
+    threads: int = -1
+    native: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Self:
         """Learn from float32 (rows, columns) with NaN for null, labels from 0, and the sizes of the groups."""

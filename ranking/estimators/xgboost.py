@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,28 +12,19 @@ import numpy as np
 from feature_repo.errors import MissingError
 
 
+@dataclass
 class XGBoost:
     """An XGBoost model with a ranking objective; `native` holds any further parameters of XGBoost's own."""
 
     packages: ClassVar[tuple[str, ...]] = ("xgboost",)
 
-    def __init__(
-        self,
-        objective: str = "rank:ndcg",
-        rounds: int = 300,
-        learning_rate: float = 0.05,
-        max_depth: int = 5,
-        seed: int = 0,
-        threads: int = 0,
-        native: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.objective = objective
-        self.rounds = rounds
-        self.learning_rate = learning_rate
-        self.max_depth = max_depth
-        self.seed = seed
-        self.threads = threads
-        self.native = dict(native or {})
+    objective: str = "rank:ndcg"
+    max_depth: int = 5
+    rounds: int = 300
+    learning_rate: float = 0.05
+    threads: int = 0
+    seed: int = 0
+    native: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Self:
         """Learn from float32 (rows, columns) with NaN for null, labels from 0, and the sizes of the groups."""

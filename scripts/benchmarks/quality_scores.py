@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_repo.columns import CONSUMING, ITEM, RANK, TIME, USER
 from feature_repo.errors import DataError
-from ranking.comparison import Difference, difference
+from ranking.comparison import Difference, difference, pooled
 from ranking.metrics import average_precision, hit_rate, ndcg, precision, recall, reciprocal_rank
 from ranking.truth import Truth
 
@@ -54,15 +53,7 @@ def pool(windows: Iterable[Scores]) -> Scores:
     windows = list(windows)
     if len(windows) == 1:
         return windows[0]
-    everyone = pa.chunked_array([window.users for window in windows]).combine_chunks()
-    users = pc.unique(everyone)
-    users = users.take(pc.sort_indices(users))
-    position = pc.index_in(everyone, value_set=users).to_numpy()
-    counts = np.bincount(position)
-    values = {}
-    for metric in METRICS:
-        summed = np.bincount(position, np.concatenate([window.values[metric] for window in windows]))
-        values[metric] = summed / counts
+    users, values = pooled([window.users for window in windows], [window.values for window in windows])
     judged = np.array([len(window.users) for window in windows])
     seeds = np.array([window.seeds for window in windows]) if _same_seeds(windows) else np.empty((len(windows), 0))
     return Scores(users, values, tuple((judged @ seeds / judged.sum()).tolist()))

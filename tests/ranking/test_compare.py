@@ -14,6 +14,7 @@ from feature_repo.errors import ContractError
 from feature_repo.workspace import Workspace
 from ranking import looks, model_store
 from ranking.compare import METRICS, compare_on_validation, paired
+from ranking.compare_cuts import compare_on_cuts
 from ranking.train import train
 
 Run = Callable[..., tuple[int, str]]
@@ -71,6 +72,35 @@ def test_other_windows_are_not_compared(two: tuple[Workspace, str, str]) -> None
     (other / "manifest.json").write_bytes((workspace.models_path / bad / "manifest.json").read_bytes())
     with pytest.raises(ContractError, match="2020-01-01"):
         compare_on_validation(workspace, good, other.name)
+
+
+def test_several_cuts_are_pooled_and_the_test_window_stays_unseen(
+    two: tuple[Workspace, str, str], rankhouse: Run, tmp_path: Path
+) -> None:
+    workspace, good, bad = two
+    before = looks.read(workspace.data_dir)
+    status, printed = rankhouse(
+        workspace, "compare", good, bad, "--cuts", "--seeds", "1", "--json", str(tmp_path / "cuts.json")
+    )
+    assert status == 0, printed
+    assert looks.read(workspace.data_dir) == before
+    report = json.loads((tmp_path / "cuts.json").read_text())
+    windows = [*(window.start for window in workspace.periods.train[1:]), workspace.periods.validation.start]
+    assert [cut["start"] for cut in report["cuts"]] == [start.isoformat() for start in windows]
+    assert report["users"] <= sum(cut["users"] for cut in report["cuts"])
+    last = model_store.read_manifest(workspace, bad).metrics["validation ndcg@10"]
+    judged = model_store.read_manifest(workspace, bad).metrics["validation users"]
+    assert report["cuts"][-1]["second"] * report["cuts"][-1]["users"] == pytest.approx(last * judged)
+    same = compare_on_cuts(workspace, bad, bad, seeds=1)
+    assert same.differences[0].mean == 0
+
+
+def test_a_model_of_another_first_stage_is_refused(two: tuple[Workspace, str, str]) -> None:
+    workspace, good, bad = two
+    sources = workspace.config.candidates.model_copy(update={"seed": 99})
+    other = Workspace(workspace.data_dir, workspace.config.model_copy(update={"candidates": sources}))
+    with pytest.raises(ContractError, match="candidates"):
+        compare_on_cuts(other, good, bad)
 
 
 def test_the_command_compares_and_the_test_window_counts(
