@@ -1,7 +1,8 @@
 """What an event changes online at once: the rows of its user, computed by the SQL of the views over the user's log.
 
-Every view that is keyed by the user (alone or with the item) and computed from events gets the row that a snapshot just
-after the event has, and `user_history` the item in front. Views of items follow with the next build.
+Every view that is keyed by the user (alone or with the item) and needs no events of others gets the row that a snapshot
+just after the event has, and `user_history` the item in front. Views of items, those that also count what others do,
+and those that change by the week or the month follow with the next build.
 """
 
 from __future__ import annotations
@@ -15,84 +16,75 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.building.snapshots import to_us
-from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.building.transform import ViewTransform
 from feature_repo.columns import CONSUMING, CREATED, TARGET_WEIGHT, TIME, USER
 from feature_repo.data_set import DataSet
 from feature_repo.discovery import discover, sql_path
 from feature_repo.first_stage import HISTORY_ITEMS, HISTORY_TIMES, HISTORY_WEIGHTS, USER_HISTORY, cut_column
 from ranking.serving.features import FeatureReader
 from ranking.serving.journal import Event, event_table
+from ranking.serving.user_log import UserLog, from_own_events
 
 if TYPE_CHECKING:
-    import duckdb
     from feast import FeatureView
 
     from feature_repo.config import Roles
+    from feature_repo.lake import Manifest
     from feature_repo.workspace import Workspace
 
 HISTORY: Final = 50
 _TIMES: Final = pa.timestamp("us", tz="UTC")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pusher:
-    """Writes the rows of users to the online store; `views` are those that it computes."""
+    """Writes the rows of users to the online store; `views` are those that it computes. For one thread at a time."""
 
     workspace: Workspace
     reader: FeatureReader
-    data: DataSet
     views: Sequence[tuple[FeatureView, ViewTransform]]
     roles: Roles
+    _log: UserLog | None = None
 
     @classmethod
     def open(cls, workspace: Workspace, reader: FeatureReader) -> Pusher:
-        data = DataSet.of(workspace)
         views = []
-        for view in discover(data).computed.values():
+        for view in discover(DataSet.of(workspace)).computed.values():
             transform = ViewTransform.of(view, sql_path(view.name))
-            if USER in transform.keys and transform.sql.on_calendar:
+            if USER in transform.keys and from_own_events(transform.sql):
                 views.append((view, transform))
-        return cls(workspace, reader, data, views, workspace.lake.roles(workspace.config))
+        return cls(workspace, reader, views, workspace.lake.roles(workspace.config))
 
     def push(self, posted: Sequence[Event], pending: Sequence[Event], stamp: datetime) -> None:
         """Write the rows of the users of `posted` as of `stamp`; `pending`: what the lake does not have yet."""
         users = {event.user for event in posted}
-        own = [event for event in pending if event.user in users]
+        log = self._opened()
+        log.fill(users, self._fresh(pending, log.manifest))
         store = self.reader.reader.store
         online = store._get_provider().online_store
-        with self.workspace.connect() as connection:
-            self._register_log(connection, users, own)
-            for view, transform in self.views:
-                rows = self._rows(connection, transform, stamp)
-                if rows.num_rows:
-                    online.write_table(store.config, view, rows)
+        for view, transform in self.views:
+            rows = log.rows(transform, stamp)
+            if rows.num_rows:
+                online.write_table(store.config, view, rows)
         history = self._histories(posted, stamp)
         if history is not None:
             online.write_table(store.config, store.get_feature_view(USER_HISTORY, allow_registry_cache=True), history)
 
-    def _register_log(self, connection: duckdb.DuckDBPyConnection, users: set, own: Sequence[Event]) -> None:
-        """Let `events` be the log of these users alone, with what the lake does not have yet."""
+    def _opened(self) -> UserLog:
+        """Return the log of users over the lake as it is now."""
         manifest = self.workspace.lake.manifest()
+        if self._log is None or self._log.spent(manifest):
+            if self._log is not None:
+                self._log.close()
+            self._log = UserLog(self.workspace, manifest)
+        return self._log
+
+    def _fresh(self, own: Sequence[Event], manifest: Manifest) -> pa.Table:
         fresh = event_table(own, manifest)
         weights = [self.roles.targets.get(event.event_type, 0.0) for event in own]
         seen = [event.event_type in self.roles.consuming for event in own]
         fresh = fresh.append_column(TARGET_WEIGHT, pa.array(weights, pa.float64()))
-        fresh = fresh.append_column(CONSUMING, pa.array(seen, pa.bool_()))
-        kind = pa.int64() if manifest.user_id_type == "int64" else pa.string()
-        connection.register("posted", fresh)
-        connection.register("pushed_users", pa.table({USER: pa.array(sorted(users), kind)}))
-        connection.execute("ALTER VIEW events RENAME TO whole_log")
-        connection.execute(
-            f"CREATE TABLE events AS SELECT * FROM whole_log WHERE {USER} IN (FROM pushed_users) "
-            "UNION ALL BY NAME SELECT * FROM posted"
-        )
-
-    def _rows(self, connection: duckdb.DuckDBPyConnection, transform: ViewTransform, stamp: datetime) -> pa.Table:
-        with connection.cursor() as own:
-            own.execute("SET TimeZone = 'UTC'")
-            transform.compute(own, self.data, np.array([to_us(stamp)]))
-            return own.sql(f"SELECT *, {TIME} AS {CREATED} FROM {RESULT}").to_arrow_table()
+        return fresh.append_column(CONSUMING, pa.array(seen, pa.bool_()))
 
     def _histories(self, posted: Sequence[Event], stamp: datetime) -> pa.Table | None:
         """Return the users' histories with their newly liked items in front; None where the store keeps none."""
