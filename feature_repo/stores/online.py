@@ -9,6 +9,13 @@ Rows arrive as Feast's protobufs (`online_write_batch`: push, Feast's own engine
 `replace_view`: our compute engine). An older row never replaces a newer one; a row older than its view's ttl reads as
 null. After a change of schema the features whose name and type stayed are still read, the others are null until they
 are written again.
+
+Feast's own tests, rebuilt from its repository around this store (they ship in no package), pass with our engine and
+with Feast's: universal/online_store 11 of 12, those that it runs on Redis or MongoDB alone for asynchronous reads,
+event order and clean-up among them; integration/online_store (types, feature server) 18 of 18; unit tests of writes
+15 of 15. The twelfth, test_write_to_online_store_event_check, reads rows an hour old under a ttl of five minutes:
+null here; with a ttl of ten hours it passes. The unit test of empty entity rows asks for answers that came after 0.67
+and fails on Feast's own store alike. Not run: vector search, one server's own features, DynamoDB.
 """
 
 from __future__ import annotations
