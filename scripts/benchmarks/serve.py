@@ -1,8 +1,10 @@
 """`scripts/bench serve`: a request from retrieval to order, over HTTP, in batches, and the store below it.
 
 The world is synthetic and made once, under `<data dir>/bench/serve`. `predict alone` is LightGBM on the matrix that the
-same request scored, so the ratio says what share of a request the model is. Clients, workers and all else share the
-machine's cores. Features are read from the stores of online_store.py: 500 pairs, 30 numbers in three views, vectors.
+same request scored, so the ratio says what share of a request the model is. `in-process 500` has a model of 30 features
+and 300 trees of 63 leaves, `recommend` and `rank` have the one that was trained on the shipped service. Clients,
+workers and all else share the machine's cores. Features are read from the stores of online_store.py: 500 pairs, 30
+numbers in three views, vectors.
 """
 
 from __future__ import annotations
@@ -13,26 +15,30 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 import online_store
+import pyarrow as pa
 import yaml
 from report import Row, show, write_json
 from serve_http import CLIENTS, WORKERS, Load, Server, ask_for, effect_of_events, milliseconds, serving
 
+from feature_repo.columns import ITEM, USER
 from feature_repo.config import DEFAULT_PATH
 from feature_repo.data_dir import data_dir
 from feature_repo.loading import LoadOptions, World, load_source
 from feature_repo.store import quiet
 from feature_repo.workspace import Workspace
 from ranking.demo import DemoRun, stages
+from ranking.encoding import Encoding
 from ranking.recommend import recommend_all
 from ranking.serving.batch import all_users
 from ranking.serving.clock import ServingClock
+from ranking.serving.features import ModelColumns
 from ranking.serving.path import RequestPath
 from ranking.serving.request import Ask
 
@@ -110,20 +116,48 @@ def quantile_rows(case: str, ours: np.ndarray, peer: np.ndarray | None, peer_nam
     ]
 
 
+def of_thirty(path: RequestPath, users: list[int], items: tuple[int, ...]) -> RequestPath:
+    """Return the path with a model of 30 features and 300 trees of 63 leaves: ten each of user, item and pair."""
+    import lightgbm
+
+    known = [column for column in path.model.manifest.encoding.columns if column.kind == "number"]
+    kinds = {"user_": [], "item_": [], "": []}
+    for column in known:
+        next(names for prefix, names in kinds.items() if column.name.startswith(prefix)).append(column)
+    chosen = [column for columns in kinds.values() for column in columns[:: max(len(columns) // 10, 1)][:10]]
+    keys = {
+        USER: pa.array(np.repeat(users[:20], len(items))),
+        ITEM: pa.array(np.tile(items, len(users[:20]))),
+    }
+    now = ServingClock(path.workspace).now()
+    matrix = path.reader.read([column.name for column in chosen], keys, now).matrix(
+        [c.name for c in chosen], np.float32
+    )
+    rng = np.random.default_rng(0)
+    noisy = np.nan_to_num(matrix) @ rng.normal(size=len(chosen)) + rng.normal(size=len(matrix))
+    params = {"num_leaves": 63, "min_data_in_leaf": 20, "num_threads": 1, "verbosity": -1, "seed": 0}
+    booster = lightgbm.train(params, lightgbm.Dataset(matrix, np.argsort(np.argsort(noisy))), 300)
+    manifest = replace(path.model.manifest, encoding=Encoding(tuple(chosen)))
+    model = replace(path.model, manifest=manifest, booster=booster)
+    return replace(path, model=model, columns=ModelColumns.of(model), proposers={})
+
+
 def request_cases(path: RequestPath, users: list[int], scale: Scale) -> tuple[list[Row], np.ndarray]:
     """Measure whole requests beside `predict` on what they scored; also return the times of /recommend's path."""
     clock = ServingClock(path.workspace)
     items = tuple(np.random.default_rng(0).permutation(path.catalogue.items.to_numpy())[:CANDIDATES].tolist())
+    brought = [Ask(user, K, items=items) for user in users]
     cases = {
-        "recommend": [Ask(user, K) for user in users],
-        f"rank {len(items)}": [Ask(user, K, items=items) for user in users],
+        "in-process 500": (of_thirty(path, users, items), brought),
+        "recommend": (path, [Ask(user, K) for user in users]),
+        f"rank {len(items)}": (path, brought),
     }
     rows, taken = [], {}
-    for case, asks in cases.items():
-        scored = [path.answer(ask, clock.now())[1] for ask in asks[:20]]
+    for case, (own, asks) in cases.items():
+        scored = [own.answer(ask, clock.now())[1] for ask in asks[:20]]
         matrices = [one.matrix[~np.isnan(one.scores)] for one in scored if one is not None]
-        ours = milliseconds(lambda i, asks=asks: path.answer(asks[i % len(asks)], clock.now()), scale.requests)
-        alone = milliseconds(lambda i, all_=matrices: path.score(all_[i % len(all_)]), scale.requests)
+        ours = milliseconds(lambda i, own=own, asks=asks: own.answer(asks[i % len(asks)], clock.now()), scale.requests)
+        alone = milliseconds(lambda i, own=own, all_=matrices: own.score(all_[i % len(all_)]), scale.requests)
         taken[case] = ours
         rows += quantile_rows(case, ours, alone, "predict alone")
         rows.append(Row(case, "candidates", "items", float(np.median([len(matrix) for matrix in matrices]))))
