@@ -42,6 +42,20 @@ def show_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) 
     typer.echo(model_store.read_manifest(Workspace.open(data_dir, config), name).to_json(), nl=False)
 
 
+@models.command("log")
+def log_model(
+    name: Annotated[str | None, typer.Argument(help="The model's name.  [default: the current one]")] = None,
+    experiment: Annotated[str, typer.Option(help="The experiment of MLflow.")] = "rankhouse",
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Log a model to MLflow: settings, validation metrics, its files. Needs the extra `mlflow`."""
+    from feature_repo.workspace import Workspace
+    from ranking.mlflow_log import log_model as log
+
+    typer.echo(f"Run {log(Workspace.open(data_dir, config), name, experiment=experiment)}.")
+
+
 @models.command("promote")
 def promote_model(name: Name, data_dir: DataDir = None, config: ConfigFile = None) -> None:
     """Make a model the current one, if the feature service still yields its columns."""
