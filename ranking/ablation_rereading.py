@@ -22,7 +22,7 @@ from feature_repo.periods import Periods, Window
 from feature_repo.workspace import Workspace
 from ranking.ablation_cases import Case, Cases
 from ranking.ranker import Judge
-from ranking.subsets import some_candidates
+from ranking.subsets import some_candidates, some_examples
 from ranking.train import Materials, make_judge, of_users, read_materials
 from ranking.training_set import read_features, with_cut
 from ranking.truth import read_judged
@@ -96,13 +96,21 @@ def split_points(workspace: Workspace) -> list[Workspace]:
 
 
 def by_refit(workspace: Workspace, materials: Materials, families: dict[str, str]) -> Cases:
-    """A first stage and features of the last training cut, instead of ones refitted at the validation window."""
-    name = "first stage and features one cut old"
+    """What a refit is worth: of the ranker with the newest label window, of first stage and features at the cut."""
+    ranker, last = workspace.config.ranker, int(materials.cuts.max())
+    if last:
+        rows = (materials.cuts < last)[materials.train.groups.number()]
+
+        def earlier() -> Materials:
+            return replace(materials, train=some_examples(materials.train, rows))
+
+        yield Case("refit", "the ranker without the newest label window", earlier, ranker)
 
     def lists(read: Materials) -> Judge:
         return stale_judge(workspace, read)
 
-    yield Case("refit", name, lambda: materials, workspace.config.ranker, lists, "everything, for the same users")
+    name = "first stage and features one cut old"
+    yield Case("refit", name, lambda: materials, ranker, lists, "everything, for the same users")
 
 
 def stale_judge(workspace: Workspace, materials: Materials) -> Judge:

@@ -80,6 +80,7 @@ def test_cases_that_read_again(trained: Workspace) -> None:
     stale = cases["first stage and features one cut old"]
     assert 0 < stale.users <= report.users
     assert (stale.rows, stale.rounds) == (report.cases[0].rows, report.cases[0].rounds)
+    assert 0 < cases["the ranker without the newest label window"].rows < report.cases[0].rows
     half = cases["labels that reach half as far"]
     assert half.rows < report.cases[0].rows
     assert (half.users, half.difference.against) == (report.cases[0].users, WHOLE)
