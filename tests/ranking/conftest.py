@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,3 +47,19 @@ def write_log() -> WriteLog:
         return lake
 
     return write
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make a package look as if it were not installed."""
+    real = builtins.__import__
+
+    def hide_package(package: str) -> None:
+        def without(name: str, *arguments: object) -> object:
+            if name == package:
+                raise ModuleNotFoundError(name)
+            return real(name, *arguments)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return hide_package

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from feature_repo.config import Config, EstimatorConfig, RankerConfig
-from feature_repo.errors import ConfigError, ContractError
+from feature_repo.errors import ConfigError, ContractError, MissingError
 from feature_repo.workspace import Workspace
 from ranking import model_store
 from ranking.encoding import Column, Encoding
@@ -81,6 +81,14 @@ def test_same_seed_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
         fit_ranker(config_of(name, seed=4), [0.0, 1.0], ENCODING, examples_of(0)).booster.estimator.save(path)
         written.append(path.read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("name", ["catboost", "xgboost"])
+def test_without_its_package_the_message_names_the_extra(name: str, hide: Callable[[str], None]) -> None:
+    hide(name)
+    config = RankerConfig.model_validate({"estimator": {"class": OURS[name]}})
+    with pytest.raises(MissingError, match=f"rankhouse\\[{name}\\]"):
+        fit_ranker(config, [0.0, 1.0], ENCODING, examples_of(0))
 
 
 def test_a_baseline_is_an_objective_and_a_refit_fits_it_again() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -43,16 +42,9 @@ def test_a_run_holds_metrics_and_files(
 
 
 def test_without_mlflow_the_message_names_the_extra(
-    trained: Workspace, rankhouse: Run, monkeypatch: pytest.MonkeyPatch
+    trained: Workspace, rankhouse: Run, hide: Callable[[str], None]
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *arguments: object) -> object:
-        if name == "mlflow":
-            raise ModuleNotFoundError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide("mlflow")
     status, printed = rankhouse(trained, "models", "log")
     assert status == 2
     assert "rankhouse[mlflow]" in printed

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -90,16 +89,9 @@ def test_the_command_writes_a_fragment_and_saves_no_model(
 
 
 def test_without_optuna_the_message_names_the_extra(
-    trained: Workspace, rankhouse: Run, monkeypatch: pytest.MonkeyPatch
+    trained: Workspace, rankhouse: Run, hide: Callable[[str], None]
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *arguments: object) -> object:
-        if name == "optuna":
-            raise ModuleNotFoundError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide("optuna")
     status, printed = rankhouse(trained, "tune")
     assert status == 2
     assert "rankhouse[tune]" in printed
