@@ -192,8 +192,10 @@ def _pool(history: _History, listed: _Neighbours, rows: np.ndarray, places: _Pla
     """Return the features of a block of rows, source after source, float64; 0 where no neighbour is in the history."""
     lists = listed.row[:, rows].ravel()
     count, width = len(lists), listed.code.shape[1]
-    base = np.tile(places.base, len(listed.row))
-    place = places.table.take(np.add(listed.code[lists], base[:, None], dtype=np.intp)).ravel()
+    cells = listed.code[lists]
+    if places.base[-1]:  # one history, as in a request, begins at 0
+        cells = np.add(cells, np.tile(places.base, len(listed.row))[:, None], dtype=np.intp)
+    place = places.table.take(cells).ravel()
     hits = np.flatnonzero(place > 0)
     row, column = np.divmod(hits, max(width, 1))
     place = place[hits].astype(np.int64) - 1

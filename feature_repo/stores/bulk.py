@@ -121,7 +121,7 @@ class BulkReader:
         columns = _columns(entities)
         rows = len(next(iter(columns.values()), ()))
         for name, values in (request_data or {}).items():
-            columns[name] = [values] * rows if np.ndim(values) == 0 else values
+            columns[name] = pa.repeat(pa.array([values])[0], rows) if np.ndim(values) == 0 else values
         request = request_columns(plan, columns)
         for read in plan.reads:
             for key in read.required_keys:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,6 +42,11 @@ class Asked:
 
     keys: list[Key | None]
     index: np.ndarray | None
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The keys of a view with one integer key; the smallest int64 for none."""
+        return np.array([np.iinfo(np.int64).min if key is None else key for key in self.keys], np.int64)
 
     @classmethod
     def of(cls, keys: list[Key | None]) -> Asked:

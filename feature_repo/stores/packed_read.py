@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ class WholeView:
     """Every record of a view, opened once, and a blank one behind them; `place` is where a key's record lies."""
 
     rows: Rows
-    place: dict[Key | None, int]
+    place: dict[Key, int]
 
     @classmethod
     def of(cls, records: dict[Key, bytes], layout: Layout, snapshot: Snapshot) -> WholeView:
@@ -33,9 +34,22 @@ class WholeView:
 
     def index(self, asked: Asked) -> np.ndarray:
         """Return the row of each row of a request."""
-        blank = len(self.place)
-        found = np.fromiter((self.place.get(key, blank) for key in asked.keys), np.int64, len(asked.keys))
+        blank, numbers = len(self.place), self._numbers
+        if numbers is None:
+            found = np.fromiter((self.place.get(key, blank) for key in asked.keys), np.int64, len(asked.keys))
+        else:
+            found = np.searchsorted(numbers[:-1], asked.numbers)
+            found = np.where(numbers[found] == asked.numbers, found, blank)
+            if None in asked.keys:
+                found[asked.keys.index(None)] = blank
         return found if asked.index is None else found[asked.index]
+
+    @cached_property
+    def _numbers(self) -> np.ndarray | None:
+        """Integer keys, ascending as the file has them, and the one of no key behind them; None for other keys."""
+        if not all(isinstance(key, int) for key in self.place):
+            return None
+        return np.array([*self.place, np.iinfo(np.int64).min], np.int64)
 
 
 class RecordCache:

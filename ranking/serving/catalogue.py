@@ -67,6 +67,9 @@ class Catalogue:
 
     def array(self, items: list[Any]) -> pa.Array:
         """Return distinct item ids as they are stored, ascending; raises as `item` does."""
+        whole = _whole_numbers(items) if self.item_type == "int64" else None
+        if whole is not None and (self.places(pa.array(whole)) >= 0).all():
+            return pa.array(np.unique(whole))
         parsed = [_parsed(value, self.item_type, "the item", "Give the item's own id.") for value in items]
         self.check(parsed)
         return ascending(pa.array(parsed, self.items.type).unique())
@@ -139,6 +142,13 @@ def _parsed(value: Any, kind: IdType, what: str, fix: str) -> int | str:
     if isinstance(value, str) and len(value) <= _LONGEST_ID and not any("\ud800" <= sign <= "\udfff" for sign in value):
         return value
     raise DataError(what, expected="a text, as in the data", got=repr(value)[:120], fix=fix)
+
+
+def _whole_numbers(values: list[Any]) -> np.ndarray | None:
+    """Return plain integers as int64, None where there is anything else among the values."""
+    if all(type(value) is int and -(1 << 63) <= value < 1 << 63 for value in values):
+        return np.array(values, np.int64)
+    return None
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
