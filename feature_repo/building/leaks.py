@@ -47,12 +47,13 @@ def find_leaks(workspace: Workspace, view: str, moments: Sequence[datetime]) -> 
     snapshots = workspace_calendar(workspace, moments) if transform.sql.on_calendar else np.array([], np.int64)
     found = []
     for moment in moments:
+        visible = snapshots[snapshots <= to_us(moment)]
         with workspace.connect() as other:
             perturb(other, moment)
-            transform.compute(other, data, snapshots)
+            transform.compute(other, data, visible)
             perturbed = _visible(other, moment).to_arrow_table()
         with workspace.connect() as connection:
-            transform.compute(connection, data, snapshots)
+            transform.compute(connection, data, visible)
             _visible(connection, moment).create("actual")
             connection.register("perturbed", perturbed)
             leak = _difference(connection, transform, moment)

@@ -1,6 +1,7 @@
 """The large log of `scripts/bench features`: users, items and events by DuckDB, written as a lake, one file per day.
 
-Popularity and activity follow power laws; nine events of ten are impressions. The same size and seed give the same log.
+Users come in sessions of a dozen events, 20 seconds apart. Popularity and activity follow power laws; nine events of
+ten are impressions. The same size and seed give the same log.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ _EVENTS = """
 SELECT
     CAST(floor($users * power(u, 2)) AS BIGINT) AS user_id,
     CAST(floor($items * power(i, 2)) AS BIGINT) AS item_id,
-    make_timestamptz(CAST(1735689600000000 + ($day * 86400 + hash(row, $day, $seed, 't') % 86400) * 1000000 AS BIGINT))
+    make_timestamptz(CAST(1735689600000000 + ($day * 86400 + begin + 20 * (row % 12)) * 1000000 AS BIGINT))
         AS event_timestamp,
     CASE WHEN k < 0.9 THEN 'impression' WHEN k < 0.98 THEN 'click' ELSE 'purchase' END AS event_type,
     CASE WHEN k >= 0.98 THEN 1.0 + hash(row, $day, $seed, 'v') % 50 END AS value,
@@ -105,7 +106,8 @@ SELECT
 FROM (
     SELECT
         row,
-        (hash(row, $day, $seed, 'u') % 1000000007) / 1000000007 AS u,
+        hash(row // 12, $day, $seed, 't') % (86400 - 240) AS begin,
+        (hash(row // 12, $day, $seed, 'u') % 1000000007) / 1000000007 AS u,
         (hash(row, $day, $seed, 'i') % 1000000007) / 1000000007 AS i,
         (hash(row, $day, $seed, 'k') % 1000000007) / 1000000007 AS k
     FROM range($rows) AS rows(row)
