@@ -47,7 +47,7 @@ class Field:
     type: pa.DataType
     opaque: bool = False
 
-    @property
+    @cached_property
     def is_number(self) -> bool:
         return self.type in _NUMBERS
 
@@ -309,6 +309,9 @@ class Rows:
     def _slot(self, field: Field, which: int, dtype: str, index: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return one slot of every row as (values, offsets of the rows in them)."""
         slot, size = self.layout.slot_start[field.name] + which, np.dtype(dtype).itemsize
+        if index is None and len(self.raw) == 1:
+            begin, end = self._bounds[slot : slot + 2]
+            return self._bytes[begin:end].copy().view(dtype), np.array([0, (end - begin) // size])
         begins, lengths = self._places
         counts, starts = lengths[:, slot] // size, self._tails + begins[:, slot]
         if index is not None:
@@ -317,13 +320,16 @@ class Rows:
         if not counts.any():
             return np.empty(0, dtype), offsets
         np.cumsum(counts, out=offsets[1:])
-        if len(counts) == 1:
-            start = int(starts[0])
-            return self._bytes[start : start + int(counts[0]) * size].copy().view(dtype), offsets
         if (counts == counts[0]).all():
             return _gather(self._bytes, starts, f"V{counts[0] * size}").view(dtype), offsets
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         return _gather(self._bytes, np.repeat(starts, counts) + within * size, dtype), offsets
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        """Where the slots of the only row begin, and where the last one ends: a request has one user."""
+        first = int(self._tails[0])
+        return [first, *(first + end for end in self.raw["ends"][0].tolist())]
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
