@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from feature_repo.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
+EDITED = ("user_events_7d", "user_events_14d", "user_events_30d")
+WRITTEN = "item_returns_events_7d"
 
 # Run in the copy: commands of `rankhouse`, then features as training and serving read them.
 DRIVER = """
@@ -39,32 +42,50 @@ print(json.dumps({name: [offline[name].to_pylist(), online[name].to_pylist()] fo
 """
 
 
-@pytest.fixture
-def copy(tmp_path: Path, world: Workspace):
-    """A copy of the repository over the world's lake; return its root and a way to run Python in it."""
-    root = tmp_path / "copy"
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, world: Workspace) -> Run:
+    """A copy of the repository over the world's lake, edited as the README says; a way to run Python in it."""
+    place = tmp_path_factory.mktemp("register")
+    root = place / "copy"
     ignored = shutil.ignore_patterns("data", "__pycache__", ".*_cache")
     for folder in ("feature_repo", "candidate_gen", "ranking", "tests/feature_repo"):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", root)
-    shutil.copytree(world.data_dir / "lake", tmp_path / "data" / "lake")
+    shutil.copytree(world.data_dir / "lake", place / "data" / "lake")
+    views = root / "feature_repo" / "views"
+    [field] = block("python")
+    totals, result = (line.split("--")[0].strip() for line in block("sql"))
+    after(views / "user_activity.py", "user_key(data),", field)
+    after(views / "user_activity.sql", "OVER history AS events_7d,", totals)
+    after(views / "user_activity.sql", "events_7d AS user_events_7d,", result)
     environment = {
         **os.environ,
         "PYTHONPATH": str(root),
         "PYTHONSAFEPATH": "",
-        "RANKHOUSE_DATA_DIR": str(tmp_path / "data"),
+        "RANKHOUSE_DATA_DIR": str(place / "data"),
         "RANKHOUSE_CONFIG": str(root / "feature_repo" / "rankhouse.yaml"),
         "OMP_NUM_THREADS": "1",
     }
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=120
+            [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    return root, run
+    return run
+
+
+@pytest.fixture(scope="module")
+def registered(run: Run) -> dict[str, list[list]]:
+    """The new features offline and online, after a new view was written and the README's commands were run."""
+    readme = [line.split("#")[0].removeprefix("$ rankhouse").split() for line in block("console")]
+    commands = [["features", "new", "item_returns", "--entity", "item"], *readme, ["materialize"]]
+    return json.loads(run("-c", DRIVER, json.dumps(commands), json.dumps([*EDITED, WRITTEN])))
 
 
 def section() -> str:
@@ -84,30 +105,17 @@ def after(path: Path, anchor: str, line: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_one_edit_reaches_training_and_serving(copy) -> None:
-    root, run = copy
-    views = root / "feature_repo" / "views"
-    [field] = block("python")
-    totals, result = (line.split("--")[0].strip() for line in block("sql"))
-    after(views / "user_activity.py", "user_key(data),", field)
-    after(views / "user_activity.sql", "OVER history AS events_7d,", totals)
-    after(views / "user_activity.sql", "events_7d AS user_events_7d,", result)
-    commands = [line.split("#")[0].removeprefix("$ rankhouse").split() for line in block("console")]
-    names = ["user_events_7d", "user_events_14d", "user_events_30d"]
-    found = json.loads(run("-c", DRIVER, json.dumps([*commands, ["materialize"]]), json.dumps(names)))
-    for offline, online in found.values():
+def test_one_edit_reaches_training_and_serving(registered) -> None:
+    for offline, online in (registered[name] for name in EDITED):
         assert offline == online
         assert sum(value is not None for value in offline) == len(offline)
-    week, fortnight, month = (found[f"user_events_{days}d"][0] for days in (7, 14, 30))
+    week, fortnight, month = (registered[name][0] for name in EDITED)
     assert all(a <= b <= c for a, b, c in zip(week, fortnight, month, strict=True))
     assert week != fortnight != month
 
 
-def test_a_new_view_passes_its_test_and_is_served(copy) -> None:
-    _, run = copy
-    commands = [["features", "new", "item_returns", "--entity", "item"], ["features", "build"], ["materialize"]]
-    found = json.loads(run("-c", DRIVER, json.dumps(commands), json.dumps(["item_returns_events_7d"])))
-    offline, online = found["item_returns_events_7d"]
+def test_a_new_view_is_served_and_passes_its_test(registered, run: Run) -> None:
+    offline, online = registered[WRITTEN]
     assert offline == online
     assert None not in offline
     tests = "tests/feature_repo/views/test_item_returns.py"
