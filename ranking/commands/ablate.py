@@ -54,7 +54,7 @@ def ablate(
         last = place + 1 == len(report.cases) or report.cases[place + 1].kind != case.kind
         verdict = "" if found is None else found.verdict
         if found is not None and found.against != WHOLE:
-            verdict += f" than {found.against}"
+            verdict += f" {'from' if verdict == 'not different' else 'than'} {found.against}"
         table.add_row(case.name, f"{case.mean:.4f}", f"{case.users:,}", span, verdict, end_section=last)
     console.print(table)
     write_json(json, report)
