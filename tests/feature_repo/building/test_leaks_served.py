@@ -26,7 +26,7 @@ from feature_repo.services import CONTEXT, RANKER
 from feature_repo.workspace import Workspace
 
 ML_100K = Path(__file__).parents[3].parent / "shared" / "data" / "ml-100k"
-KINDS = {"synthetic": ["0.45", "midnight", "0.8"], "ml-100k": ["0.8"]}
+KINDS = {"synthetic": ["0.45", "midnight"], "ml-100k": ["0.8"]}
 
 
 @pytest.fixture(scope="module", params=KINDS)
