@@ -67,13 +67,20 @@ class Cut(Section):
         return self
 
 
+class SpacedCuts(Section):
+    """So many training cuts, every so many days back from the validation window; those before the log are left out."""
+
+    every_days: Annotated[float, Field(gt=0)]
+    count: Annotated[int, Field(ge=1)]
+
+
 class SplitConfig(Section):
     """Three periods: labels of `train` cuts end at `validation`, choices end at `test`.
 
     `horizon_days` bounds how far labels reach beyond their cut: days, or `validation` for as long as that window is.
     """
 
-    train: list[Cut] = Field(min_length=1)
+    train: Annotated[list[Cut], Field(min_length=1)] | SpacedCuts
     validation: Cut
     test: Cut
     horizon_days: Annotated[float, Field(gt=0)] | Literal["validation"] | None = None
@@ -141,7 +148,8 @@ class RankerConfig(Section):
 
     `blend` names further objectives, `boosters` how many seeds of each are fitted: the model is their sum. Early
     stopping looks at the mean validation NDCG@10 of the last `smoothing` rounds.
-    `labels: graded` ranks pairs by the weights of their event types. `users_per_cut` and `negatives_per_user` bound the
+    `labels: graded` ranks pairs by the weights of their event types. `add_lost_positives` trains on the positives that
+    no source proposed, too; they are never judged. `users_per_cut` and `negatives_per_user` bound the
     training set by seeded sampling (null: all); `negatives` says what is sampled.
     """
 
@@ -156,6 +164,7 @@ class RankerConfig(Section):
     refit_with_validation: bool = True
     labels: Literal["binary", "graded"] = "binary"
     keep_users_without_positives: bool = False
+    add_lost_positives: bool = False
     negatives: NegativesConfig = NegativesConfig(candidates=1.0)
     negatives_per_user: Annotated[int, Field(ge=1)] | None = None
     users_per_cut: Annotated[int, Field(ge=1)] | None = 50_000
@@ -167,6 +176,11 @@ class RankerConfig(Section):
         if self.blend and (self.estimator is not None or self.objective in get_args(Baseline)):
             raise ValueError("`blend: []` beside a baseline or an estimator, since only LightGBM's boosters add up")
         return self
+
+    @property
+    def only_candidates(self) -> bool:
+        """Is nothing learned from but what the sources proposed?"""
+        return self.negatives.only_candidates and not self.add_lost_positives
 
     @property
     def objectives(self) -> list[Objective | Baseline]:

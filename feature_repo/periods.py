@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from feature_repo.columns import TARGET_WEIGHT, TIME
-from feature_repo.config import Config, Cut
+from feature_repo.config import Config, Cut, SpacedCuts
 from feature_repo.errors import DataError, FutureError
 
 if TYPE_CHECKING:
@@ -64,12 +64,28 @@ def _train_cuts(
     connection: duckdb.DuckDBPyConnection, config: Config, now: datetime, validation: datetime
 ) -> list[datetime]:
     """Return the training cuts in order; on a coarse clock quantiles can fall on one time, which then counts once."""
+    if isinstance(config.split.train, SpacedCuts):
+        return _spaced_cuts(connection, config.split.train, validation)
     cuts = [(cut, resolve_cut(connection, cut, now)) for cut in config.split.train]
     latest = config.split.validation.quantile or 0.0
     # A cut that was meant to lie before the validation window, and fell on it, is left out; any other is an error.
     fallen = {at for cut, at in cuts if at == validation and (cut.quantile or 1.0) < latest}
     cuts_apart = {at for _, at in cuts} - fallen
     return sorted(cuts_apart or fallen)
+
+
+def _spaced_cuts(connection: duckdb.DuckDBPyConnection, spaced: SpacedCuts, validation: datetime) -> list[datetime]:
+    [(first,)] = connection.execute(f"SELECT min({TIME}) FROM events").fetchall()
+    steps = [timedelta(days=spaced.every_days) * number for number in range(spaced.count, 0, -1)]
+    kept = [validation - step for step in steps if validation - step > first]
+    if kept:
+        return kept
+    raise DataError(
+        "rankhouse.yaml, key split.train.every_days",
+        expected=f"fewer than the {(validation - first) / timedelta(days=1):.2f} days of log before the validation window",
+        got=f"{spaced.every_days:g}",
+        fix="Make the steps shorter.",
+    )
 
 
 def _reach(horizon: float | Literal["validation"] | None, validation: timedelta) -> timedelta | None:

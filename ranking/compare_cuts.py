@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 Values = dict[str, np.ndarray]
 # What the training set depends on: models that differ in other settings share what is read.
-_READ_BY = ("labels", "keep_users_without_positives", "negatives", "negatives_per_user", "users_per_cut", "seed")
+_READ_BY = (
+    "labels",
+    "keep_users_without_positives",
+    "add_lost_positives",
+    "negatives",
+    "negatives_per_user",
+    "users_per_cut",
+    "seed",
+)
 
 
 def compare_on_cuts(

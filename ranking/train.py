@@ -19,6 +19,7 @@ from ranking.estimator import Plugged, configured_estimator, estimator_class, pa
 from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.looks import deciding
+from ranking.lost_positives import with_lost_positives
 from ranking.model_store import ModelManifest, ServiceColumns
 from ranking.negatives import learned_rows
 from ranking.order import Groups
@@ -99,12 +100,18 @@ def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Mate
         judged = of_users(candidates[-1], truth.users)
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
         windows = [*periods.train, periods.validation]
+        whole = [*spines, validation]
+        if config.ranker.add_lost_positives:
+            whole = [
+                with_lost_positives(connection, spine, window, gains, allow_repeats=config.allow_repeats)
+                for spine, window in zip(whole, windows, strict=True)
+            ]
         *spines, refitted = [
             learned_rows(connection, spine, window, config.ranker, number, allow_repeats=config.allow_repeats)
-            for number, (spine, window) in enumerate(zip([*spines, validation], windows, strict=True))
+            for number, (spine, window) in enumerate(zip(whole, windows, strict=True))
         ]
     tables = []
-    wanted = [*spines, validation] if config.ranker.negatives.only_candidates else [*spines, validation, refitted]
+    wanted = [*spines, validation] if config.ranker.only_candidates else [*spines, validation, refitted]
     for number, spine in enumerate(wanted):
         progress("features", number, len(wanted))
         tables.append(read_features(workspace, spine.rows, config.service))

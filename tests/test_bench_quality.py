@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candidate_gen.interactions import read_interactions
-from feature_repo.config import Cut, load_config
+from feature_repo.config import Cut, SpacedCuts, load_config
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
@@ -176,6 +176,14 @@ class TestFolds:
             assert opened.periods.test == fold.window
             assert len(opened.periods.train) == len(workspace.periods.train)
             assert max(opened.periods.cuts) == fold.window.start
+
+    def test_cuts_every_so_many_days_roll_along(self, workspace: Workspace) -> None:
+        split = workspace.config.split.model_copy(update={"train": SpacedCuts(every_days=2, count=2)})
+        spaced = Workspace(workspace.data_dir, workspace.config.model_copy(update={"split": split}))
+        for fold in quality_folds.choose_folds(spaced):
+            periods = Workspace(workspace.data_dir, fold.config).periods
+            gaps = {periods.validation.start - window.start for window in periods.train}
+            assert gaps <= {timedelta(days=2), timedelta(days=4)}
 
     def test_seeds_move_both_stages(self, workspace: Workspace) -> None:
         fold = quality_folds.choose_folds(workspace, pool=False)[0]

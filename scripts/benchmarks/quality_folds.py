@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from feature_repo.config import Config, Cut
+from feature_repo.config import Config, Cut, SpacedCuts
 from feature_repo.errors import ConfigError
 from feature_repo.periods import Window, resolve_cut
 from ranking.truth import read_truth
@@ -54,7 +54,8 @@ def choose_folds(workspace: Workspace, *, pool: bool = True) -> list[Fold]:
         judged = len(read_truth(connection, test, allow_repeats=config.allow_repeats).users)
         if judged >= ENOUGH_USERS or not pool:
             return [Fold("test", test, config)]
-        quantiles = [_quantile(workspace, cut) for cut in (*config.split.train, config.split.validation)]
+        train = [] if isinstance(config.split.train, SpacedCuts) else config.split.train
+        quantiles = [_quantile(workspace, cut) for cut in (*train, config.split.validation)]
         last = _quantile(workspace, config.split.test)
 
         def at(quantile: float) -> datetime:
@@ -88,7 +89,8 @@ def write_config(config: Config, path: Path) -> None:
 
 
 def _rolled(config: Config, moments: list[datetime], start: datetime, end: datetime) -> Config:
-    *train, validation = (Cut(date=moment) for moment in moments)
+    *cuts, validation = (Cut(date=moment) for moment in moments)
+    train = cuts or config.split.train  # cuts every so many days roll with the validation window
     split = config.split.model_copy(update={"train": train, "validation": validation, "test": Cut(date=start)})
     return config.model_copy(update={"split": split, "now": end})
 

@@ -46,6 +46,16 @@ def test_windows_end_where_the_next_period_begins(log):
     assert periods.cuts == (*(window.start for window in periods.train), validation, test)
 
 
+def test_cuts_can_lie_every_so_many_days_before_the_validation_window(log):
+    validation = {"date": START + 40 * DAY}
+    periods = resolve_periods(log, _config(train={"every_days": 7, "count": 3}, validation=validation), NOW)
+    assert [window.start - START for window in periods.train] == [19 * DAY, 26 * DAY, 33 * DAY]
+    many = resolve_periods(log, _config(train={"every_days": 7.5, "count": 9}, validation=validation), NOW)
+    assert [window.start - START for window in many.train] == [number * DAY / 2 for number in (5, 20, 35, 50, 65)]
+    with pytest.raises(DataError, match=r"every_days: .*fewer than the 40.00 days .*got 40"):
+        resolve_periods(log, _config(train={"every_days": 40, "count": 2}, validation=validation), NOW)
+
+
 def test_a_horizon_shortens_windows_but_never_crosses_a_period(log):
     split = {"train": [{"date": START + 10 * DAY}, {"date": START + 75 * DAY}], "horizon_days": 20}
     dates = {"validation": {"date": START + 80 * DAY}, "test": {"date": START + 90 * DAY}}
