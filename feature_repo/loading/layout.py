@@ -7,11 +7,12 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from feature_repo.errors import ConfigError, DataError, did_you_mean
 from feature_repo.loading import typed
 from feature_repo.loading.dataset import Scan
+from feature_repo.loading.json_files import ENDINGS, json_columns, json_relation
 from feature_repo.loading.mapping import Files
 from feature_repo.loading.tables import CsvFormat, csv_relation, first_line, identifier, parquet_relation
 
@@ -77,17 +78,33 @@ def read_layouts(
     connection: duckdb.DuckDBPyConnection, mapping: Path, files: list[Path], section: Files, named: list[str]
 ) -> Layout:
     """Look at the files' columns; raise DataError where a column that the mapping names is missing from one of them."""
-    formats = {section.format or ("parquet" if file.suffix in _PARQUET else "csv") for file in files}
+    formats = {section.format or _format(file) for file in files}
     if len(formats) > 1:
         raise ConfigError(
             f"{mapping}, key files",
             expected="files of one format in a section",
-            got="CSV and Parquet",
+            got=" and ".join(sorted(formats)),
             fix="Name the files of one format.",
         )
-    if formats == {"parquet"}:
-        return _read_parquet(connection, mapping, files, named)
-    return _read_csv(connection, mapping, files, section, named)
+    if formats == {"csv"}:
+        return _read_csv(connection, mapping, files, section, named)
+    read = _read_json if formats == {"json"} else _read_parquet
+    return read(connection, mapping, files, named)
+
+
+def _format(file: Path) -> Literal["csv", "json", "parquet"]:
+    """Tell a file's format from its ending; `.gz` after it says nothing about the format."""
+    ending = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
+    if ending in _PARQUET:
+        return "parquet"
+    return "json" if ending in ENDINGS else "csv"
+
+
+def _read_json(connection: duckdb.DuckDBPyConnection, mapping: Path, files: list[Path], named: list[str]) -> Layout:
+    """All files as one: a key that some objects or files leave out is null there."""
+    columns = json_columns(connection, files)
+    _check_columns(mapping, files[0], list(columns), named)
+    return Layout(_where(files), (Scan(_where(files), json_relation(files, columns)),), columns, nulls=None)
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, mapping: Path, files: list[Path], named: list[str]) -> Layout:

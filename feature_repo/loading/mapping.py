@@ -61,7 +61,7 @@ class Files(Section):
     """Files of one table, relative to the mapping file, and how a CSV file among them is written."""
 
     files: Annotated[Words, Field(min_length=1)]
-    format: Literal["csv", "parquet"] | None = None
+    format: Literal["csv", "json", "parquet"] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=4)] | None = None
     quoted: bool = True
     encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"

@@ -24,7 +24,7 @@ def load(
         ),
     ],
     mapping: Annotated[
-        Path | None, typer.Option(help="Mapping file for the CSV or Parquet files in the directory SOURCE.")
+        Path | None, typer.Option(help="Mapping file for the CSV, Parquet or JSON files in the directory SOURCE.")
     ] = None,
     min_rating: Annotated[
         float, typer.Option(min=0, max=10, help="MovieLens: the lowest rating that is a label.")
