@@ -79,6 +79,11 @@ class Interactions:
         return self._matrix(self.weight > 0, self.weight.astype(np.float32))
 
     @cached_property
+    def has_unconsumed(self) -> bool:
+        """Tell whether some user has not consumed all that the weights speak of."""
+        return (self.positives.astype(bool) > self.seen).nnz > 0
+
+    @cached_property
     def events_per_user(self) -> np.ndarray:
         """The number of events of every user code, int64."""
         return np.bincount(self.user, minlength=self.shape[0])

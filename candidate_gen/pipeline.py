@@ -62,6 +62,7 @@ class Stage:
             progress(f"fit {name}", number, len(sources))
             start = perf_counter()
             try:
+                _check_anything_left(source, interactions, allow_repeats)
                 stage.sources[name] = source.fit(interactions)
             except SourceSkipped as error:
                 stage.skipped[name] = str(error)
@@ -107,6 +108,17 @@ class Stage:
             proposed[name] = (top.row[within] * width + top.item[within], top.rank[within])
             self.score_seconds[name] += perf_counter() - start
         return _unite(scores, proposed, len(users), width)
+
+
+def _check_anything_left(source: CandidateSource, interactions: Interactions, allow_repeats: bool) -> None:
+    """Raise SourceSkipped where all that the source could propose has been consumed and may not come again."""
+    if source.past_only and not allow_repeats and not source.learned_from(interactions).has_unconsumed:
+        raise SourceSkipped(
+            type(source).__name__,
+            expected="items of a user's past that may be proposed",
+            got="only consumed ones, and allow_repeats is false",
+            fix="Set allow_repeats where people come back to the same items.",
+        )
 
 
 @dataclass(frozen=True)

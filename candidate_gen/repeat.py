@@ -17,6 +17,8 @@ class RepeatConsumption(CandidateSource):
     `passive` events it proposes what the user has met and not taken yet.
     """
 
+    past_only = True
+
     def __init__(self, half_life_days: float | None = 30.0, events: Events = "targets") -> None:
         self.half_life_days = half_life_days
         self.events = events

@@ -41,6 +41,8 @@ class CandidateSource(BaseEstimator, ABC):
     """
 
     floor: ClassVar[float] = -math.inf
+    past_only: ClassVar[bool] = False
+    """Proposes nothing but items of the user's own past; a pipeline leaves it out where all of those are consumed."""
     interactions_: Interactions
 
     def fit(self, interactions: Interactions) -> Self:
@@ -49,10 +51,11 @@ class CandidateSource(BaseEstimator, ABC):
         Raises SourceSkipped where the source is too large for the log, or its kind of events is not in it.
         """
         self.interactions_ = interactions
-        self._fit(self._learned_from(interactions))
+        self._fit(self.learned_from(interactions))
         return self
 
-    def _learned_from(self, interactions: Interactions) -> Interactions:
+    def learned_from(self, interactions: Interactions) -> Interactions:
+        """Return the log with weights on the kind of events that this source learns from, see `fit`."""
         events = self.get_params().get("events", "targets")
         if events not in get_args(Events):
             raise ConfigError(

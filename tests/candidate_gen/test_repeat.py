@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from candidate_gen.interactions import Interactions, microseconds
+from candidate_gen.pipeline import Stage
+from candidate_gen.popularity import Popularity
 from candidate_gen.repeat import RepeatConsumption
 
 
@@ -55,3 +57,17 @@ def test_from_passive_events_it_proposes_what_was_met_and_not_consumed(read_log)
     log = replace(log, consuming=log.weight > 0)
     proposed = RepeatConsumption(events="passive").fit(log).recommend(pa.array(["a"]), 5)
     assert proposed["item_id"].to_pylist() == ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("consuming", "allow_repeats", "left_out"),
+    [([True, True], False, True), ([True, True], True, False), ([True, False], False, False)],
+)
+def test_left_out_where_all_of_the_past_is_consumed_and_may_not_come_again(
+    read_log, consuming, allow_repeats, left_out
+):
+    log = read_log([("a", "x", 1.0, 1.0), ("b", "y", 2.0, 1.0)])
+    log = replace(log, consuming=np.array(consuming))
+    sources = {"repeat": RepeatConsumption(), "popular": Popularity()}
+    stage = Stage.fit(log, sources, dict.fromkeys(sources, 5), allow_repeats=allow_repeats)
+    assert ("repeat" in stage.skipped) == left_out
