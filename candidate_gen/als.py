@@ -39,32 +39,26 @@ class ALS(CandidateSource):
 
     def _fit(self, interactions: Interactions) -> None:
         from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
 
         matrix = interactions.decayed(self.half_life_days)
         # Ids without a liked pair stay out: the random start must not depend on who else is known by attributes.
         users, items = (np.flatnonzero(matrix.count_nonzero(axis=axis)) for axis in (1, 0))
-        # BLAS threads would compete with implicit's own and sum in another order.
-        with threadpool_limits(1, user_api="blas"):
-            model = AlternatingLeastSquares(
-                factors=self.factors,
-                regularization=self.regularization,
-                iterations=self.iterations,
-                alpha=self.alpha,
-                num_threads=self.threads,
-                random_state=self.seed,
-            )
-            model.fit(sparse.csr_matrix(matrix[users][:, items]), show_progress=False)
+        model = AlternatingLeastSquares(
+            factors=self.factors,
+            regularization=self.regularization,
+            iterations=self.iterations,
+            alpha=self.alpha,
+            num_threads=self.threads,
+            random_state=self.seed,
+        )
+        model.fit(sparse.csr_matrix(matrix[users][:, items]), show_progress=False)
         self.user_factors_ = _spread(model.user_factors, users, matrix.shape[0])
         self.item_factors_ = _spread(model.item_factors, items, matrix.shape[1])
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
-        from threadpoolctl import threadpool_limits
-
         vectors = np.full((len(users), self.factors), np.nan, np.float32)
         vectors[users >= 0] = self.user_factors_[users[users >= 0]]
-        with threadpool_limits(1, user_api="blas"):
-            return vectors @ self.item_factors_.T
+        return vectors @ self.item_factors_.T
 
     def vectors(self) -> Vectors:
         return Vectors(self.user_factors_, self.item_factors_)

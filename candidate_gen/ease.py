@@ -9,8 +9,9 @@ from scipy.linalg import lapack
 from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
 from candidate_gen.neighbours import history_rows
+from candidate_gen.selection import best
 from candidate_gen.similarity import BLOCK_WORK, row_blocks, work_per_row
-from candidate_gen.source import CandidateSource, SourceSkipped, best
+from candidate_gen.source import CandidateSource, SourceSkipped
 from feature_repo.errors import ConfigError
 
 LISTED = 200

@@ -20,8 +20,11 @@ from candidate_gen.extra_pairs import extra_pairs
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
 from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
-from candidate_gen.pipeline import Pairs, Progress, Stage, silent
+from candidate_gen.pairs import Pairs
+from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.requested import Users, requested_users
+from candidate_gen.sort_keys import ascending_bits, index_of, sorted_rows
+from candidate_gen.standing import Groups
 from feature_repo.columns import CREATED, CUT, ITEM, TIME, USER
 from feature_repo.errors import DataError, FutureError
 from feature_repo.first_stage import (
@@ -32,6 +35,7 @@ from feature_repo.first_stage import (
     candidate_fields,
     user_candidate_fields,
 )
+from feature_repo.stores.settings import available_cores
 from feature_repo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -109,7 +113,10 @@ def fit_stage(
     config = workspace.config.candidates
     depths = {name: source.depth for name, source in config.sources.items()}
     sources = configured_sources(config)
-    return Stage.fit(interactions, sources, depths, allow_repeats=allow_repeats, progress=progress)
+    threads = workspace.config.engine.threads or available_cores()
+    return Stage.fit(
+        interactions, sources, depths, allow_repeats=allow_repeats, threads=threads, progress=progress
+    )
 
 
 def _write_cut(
@@ -127,20 +134,22 @@ def _write_cut(
     codes = stage.interactions.encode_users(requested)
     pair_schema, list_schema = _schemas(workspace, requested.type, stage.interactions.item_ids.type)
     extra = _extra_pairs(workspace, cut)
+    def tables(first: int, pairs: Pairs) -> tuple[pa.Table, pa.Table]:
+        owners, batch = requested.slice(first, pairs.users), codes[first : first + pairs.users]
+        table = _pair_table(pairs, owners, stage, pair_schema)
+        if extra:
+            drawn = extra_pairs(pairs, batch, stage, extra, seed=workspace.config.candidates.seed)
+            table = _with_extra(table, pairs, drawn, owners, stage.interactions)
+        return table, _list_table(pairs, owners, stage.interactions, list_schema)
+
     done = rows = 0
     with ExitStack() as files:
         pairs_file = files.enter_context(PartitionWriter(partition_path(workspace, CANDIDATES, cut), pair_schema))
         lists_file = files.enter_context(PartitionWriter(partition_path(workspace, USER_CANDIDATES, cut), list_schema))
-        for pairs in stage.batches(codes):
-            owners = requested.slice(done, pairs.users)
-            table = _pair_table(pairs, owners, stage, pair_schema)
-            if extra:
-                batch = codes[done : done + pairs.users]
-                drawn = extra_pairs(pairs, batch, stage, extra, seed=workspace.config.candidates.seed)
-                table = _with_extra(table, pairs, drawn, owners, stage.interactions)
-            pairs_file.write(table)
-            lists_file.write(_list_table(pairs, owners, stage.interactions, list_schema))
-            done, rows = done + pairs.users, rows + table.num_rows
+        for pair_table, list_table in stage.work(codes, tables):
+            pairs_file.write(pair_table)
+            lists_file.write(list_table)
+            done, rows = done + list_table.num_rows, rows + pair_table.num_rows
             progress("score", done, len(codes))
     write_learned_views(workspace, stage, requested)
     return CutReport(cut, done, rows, perf_counter() - start, stage.fit_seconds, stage.score_seconds, stage.skipped)
@@ -159,9 +168,15 @@ def _pair_table(pairs: Pairs, owners: pa.Array, stage: Stage, schema: pa.Schema)
         USER: owners.take(pa.array(pairs.row)),
         ITEM: interactions.item_ids.take(pa.array(pairs.item)),
         **_stamps(interactions.as_of, len(pairs.row)),
-        **{name: pa.array(values, from_pandas=True) for name, values in verdicts.items()},
+        **{name: _nullable(values) for name, values in verdicts.items()},
     }
     return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    """Return the values with null for NaN."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else None
+    return pa.array(values, mask=missing if missing is not None and missing.any() else None)
 
 
 def _extra_pairs(workspace: Workspace, cut: datetime) -> int:
@@ -188,9 +203,11 @@ def _with_extra(
 
 def _list_table(pairs: Pairs, owners: pa.Array, interactions: Interactions, schema: pa.Schema) -> pa.Table:
     """Each user's candidates by fused reciprocal rank, best first: what a request reads before it ranks."""
-    fused = pairs.fused_score
-    order = np.lexsort((pairs.item, -fused, pairs.row))
-    offsets = pa.array(np.searchsorted(pairs.row, np.arange(pairs.users + 1)).astype(np.int32))
+    fused, groups = pairs.fused_score, Groups(pairs.row, pairs.users)
+    place = groups.places.astype(np.uint32)
+    keys = sorted_rows(ascending_bits(-fused), place, groups.cells, groups.shape).ravel()[groups.cells]
+    order = groups.starts + index_of(keys)
+    offsets = pa.array(np.append(0, np.cumsum(groups.sizes)).astype(np.int32))
     columns = {
         USER: owners,
         **_stamps(interactions.as_of, pairs.users),

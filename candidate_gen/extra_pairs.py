@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from candidate_gen.pipeline import Pairs, Stage
+from candidate_gen.pairs import Pairs
+from candidate_gen.pipeline import Stage
 from candidate_gen.source import seen_positions
 
 # So many draws for one that is wanted: some hit what was proposed, consumed or drawn before.

@@ -21,6 +21,7 @@ from feature_repo.workspace import Workspace
 
 _STAMP: Final = "cut=%Y%m%dT%H%M%S.%fZ"
 _FILE: Final = "part-0.parquet"
+ROW_GROUP: Final = 1 << 18
 
 
 def partition_path(workspace: Workspace, view: str, cut: datetime) -> Path:
@@ -56,24 +57,45 @@ class PartitionWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self.schema = path, schema
         self._temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
 
     def __enter__(self) -> PartitionWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Measured scores hardly repeat: a dictionary for them costs time and saves nothing.
-        repeating = [field.name for field in self.schema if not pa.types.is_floating(field.type)]
-        self._writer = pq.ParquetWriter(self._temporary, self.schema, compression="snappy", use_dictionary=repeating)
+        # Measured scores hardly repeat: dictionaries, bounds and compression for them cost time and save nothing.
+        measured = {field.name for field in self.schema if pa.types.is_floating(field.type)}
+        repeating = [field.name for field in self.schema if field.name not in measured]
+        compression = {_leaf(field): "NONE" if field.name in measured else "SNAPPY" for field in self.schema}
+        self._writer = pq.ParquetWriter(
+            self._temporary, self.schema, compression=compression, use_dictionary=repeating, write_statistics=repeating
+        )
         return self
 
     def write(self, table: pa.Table) -> None:
-        """Append a table as one row group."""
-        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        """Append a table; small ones wait for others to share a row group with."""
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        if self._rows >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=max(self._rows, 1))
+        self._waiting, self._rows = [], 0
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
         self._writer.close()
         if kind is None:
             os.replace(self._temporary, self.path)
         else:
             self._temporary.unlink(missing_ok=True)
+
+
+def _leaf(field: pa.Field) -> str:
+    """Return the path under which Parquet stores the values of a column."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
 
 
 def write_partition(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:

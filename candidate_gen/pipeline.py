@@ -6,22 +6,28 @@ the others from the same matrix. Training and serving run this code and no other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Final, TypeVar
 
 import numpy as np
 
+from candidate_gen.blas import one_blas_thread
 from candidate_gen.interactions import UNKNOWN, Interactions
-from candidate_gen.source import CandidateSource, SourceSkipped, best, seen_positions
-from candidate_gen.standing import Groups, percentile, zscore
+from candidate_gen.pairs import NO_RANK, Pairs, unite
+from candidate_gen.selection import best
+from candidate_gen.source import CandidateSource, SourceSkipped, seen_positions
 from feature_repo.errors import ConfigError
+from feature_repo.stores.ordered import in_order
 
-SCORE_BYTES = 512 << 20
-LARGEST_BATCH = 512
+# A thread holds so much of scores at a time.
+SCORE_BYTES: Final = 256 << 20
+LARGEST_BATCH: Final = 256
+# Sources fitted side by side: each may hold a multiple of what it keeps.
+MOST_FITS: Final = 2
 
-# The rank of a pair outside a source's list: larger than any rank, and exact in float32.
-NO_RANK = 1 << 20
+Result = TypeVar("Result")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many steps are done, and of how many."""
@@ -35,13 +41,15 @@ def silent(what: str, done: int, total: int) -> None:
 class Stage:
     """Sources fitted at one cut, how many items each proposes per user, and the seconds that each has taken.
 
-    `skipped`: why a source that this log does not suit was left out, by name.
+    `skipped`: why a source that this log does not suit was left out, by name. `threads` work beside each other; their
+    number shows in no result.
     """
 
     interactions: Interactions
     sources: dict[str, CandidateSource]
     depths: dict[str, int]
     allow_repeats: bool
+    threads: int = 1
     fit_seconds: dict[str, float] = field(default_factory=dict)
     score_seconds: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -54,23 +62,25 @@ class Stage:
         depths: Mapping[str, int],
         *,
         allow_repeats: bool,
+        threads: int = 1,
         progress: Progress = silent,
     ) -> Stage:
-        """Fit the sources one after the other; those that can't learn from this log are left out."""
-        stage = cls(interactions, {}, {}, allow_repeats)
-        for number, (name, source) in enumerate(sources.items()):
-            progress(f"fit {name}", number, len(sources))
-            start = perf_counter()
-            try:
-                _check_anything_left(source, interactions, allow_repeats)
-                stage.sources[name] = source.fit(interactions)
-            except SourceSkipped as error:
-                stage.skipped[name] = str(error)
-                continue
-            stage.depths[name] = depths[name]
-            stage.fit_seconds[name] = perf_counter() - start
-            stage.score_seconds[name] = 0.0
-        progress("fit", len(sources), len(sources))
+        """Fit the sources in turn, two at a time where there are threads; those that can't learn here are left out."""
+        stage = cls(interactions, {}, {}, allow_repeats, threads)
+        progress("fit", 0, len(sources))
+
+        def fit(source: CandidateSource) -> tuple[CandidateSource, float] | SourceSkipped:
+            return _fit(source, interactions, allow_repeats)
+
+        with one_blas_thread():
+            fits = in_order(fit, sources.values(), min(threads, MOST_FITS))
+            for number, (name, fitted) in enumerate(zip(sources, fits, strict=True), start=1):
+                progress(f"fit {name}", number, len(sources))
+                if isinstance(fitted, SourceSkipped):
+                    stage.skipped[name] = str(fitted)
+                    continue
+                stage.sources[name], stage.fit_seconds[name] = fitted
+                stage.depths[name], stage.score_seconds[name] = depths[name], 0.0
         if not stage.sources:
             raise ConfigError(
                 "rankhouse.yaml, key candidates.sources",
@@ -88,9 +98,26 @@ class Stage:
 
     def batches(self, users: np.ndarray, *, size: int | None = None) -> Iterator[Pairs]:
         """Yield the candidates of consecutive batches of int32 user codes (-1: unknown user)."""
+        yield from self.work(users, lambda _, pairs: pairs, size=size)
+
+    def work(
+        self, users: np.ndarray, finish: Callable[[int, Pairs], Result], *, size: int | None = None
+    ) -> Iterator[Result]:
+        """Yield, in order, what `finish` makes of each batch's first position in `users` and its candidates.
+
+        Batches are made and finished in as many threads as the stage has; the number does not show in the results.
+        """
         size = size or self.batch_size
-        for start in range(0, len(users), size):
-            yield self.propose(users[start : start + size], size)
+
+        def task(start: int) -> tuple[dict[str, float], Result]:
+            pairs = self.propose(users[start : start + size], size)
+            return pairs.seconds, finish(start, pairs)
+
+        with one_blas_thread():
+            for seconds, result in in_order(task, range(0, len(users), size), self.threads):
+                for name, spent in seconds.items():
+                    self.score_seconds[name] += spent
+                yield result
 
     def propose(self, users: np.ndarray, size: int) -> Pairs:
         """Return the union of all proposals for a batch of at most `size` users, scored by every source."""
@@ -99,15 +126,26 @@ class Stage:
         padded[: len(users)] = users
         excluded = None if self.allow_repeats else seen_positions(self.interactions, padded)
         width = self.interactions.shape[1]
-        scores, proposed = {}, {}
+        scores, proposed, seconds = {}, {}, {}
         for name, source in self.sources.items():
             start = perf_counter()
-            scores[name] = source.score_batch(padded)
+            scores[name] = source.score_batch(padded)[: len(users)]
             top = best(scores[name], min(self.depths[name], NO_RANK - 1), floor=source.floor, excluded=excluded)
-            within = top.row < len(users)
-            proposed[name] = (top.row[within] * width + top.item[within], top.rank[within])
-            self.score_seconds[name] += perf_counter() - start
-        return _unite(scores, proposed, len(users), width)
+            proposed[name] = (top.row * width + top.item, top.rank)
+            seconds[name] = perf_counter() - start
+        return unite(scores, proposed, seconds, (len(users), width))
+
+
+def _fit(
+    source: CandidateSource, interactions: Interactions, allow_repeats: bool
+) -> tuple[CandidateSource, float] | SourceSkipped:
+    """Return the fitted source and the seconds that it took, or why it was left out."""
+    start = perf_counter()
+    try:
+        _check_anything_left(source, interactions, allow_repeats)
+        return source.fit(interactions), perf_counter() - start
+    except SourceSkipped as error:
+        return error
 
 
 def _check_anything_left(source: CandidateSource, interactions: Interactions, allow_repeats: bool) -> None:
@@ -119,71 +157,3 @@ def _check_anything_left(source: CandidateSource, interactions: Interactions, al
             got="only consumed ones, and allow_repeats is false",
             fix="Set allow_repeats where people come back to the same items.",
         )
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The union of a batch, sorted by user, then item.
-
-    `row`: int64 position of the user in the batch. `item`: int64 item code. `scores`: float32 per source, NaN where the
-    source can't score the pair. `ranks`: int32 per source, from 1, NO_RANK where the source did not propose the pair.
-    """
-
-    users: int
-    row: np.ndarray
-    item: np.ndarray
-    scores: dict[str, np.ndarray]
-    ranks: dict[str, np.ndarray]
-
-    def columns(self, skipped: Iterable[str] = ()) -> dict[str, np.ndarray]:
-        """Return what the entity table says about the pairs, by column name; NaN means null.
-
-        A source that was skipped proposed nothing and can score nothing.
-        """
-        groups = Groups(self.row, self.users)
-        places = groups.places()
-        columns: dict[str, np.ndarray] = {}
-        nothing = np.full(len(self.row), np.nan, np.float32)
-        unranked = np.full(len(self.row), NO_RANK, np.int32)
-        for name in (*self.scores, *skipped):
-            scores, ranks = self.scores.get(name, nothing), self.ranks.get(name, unranked)
-            columns[f"{name}_proposed"] = ranks != NO_RANK
-            columns[f"{name}_score"] = scores
-            columns[f"{name}_rank"] = ranks
-            columns[f"{name}_zscore"] = zscore(scores, groups)
-            columns[f"{name}_percentile"] = percentile(scores, groups, places)
-        columns["sources_count"] = self.sources_count
-        columns["best_rank"] = self.best_rank
-        return columns
-
-    @property
-    def sources_count(self) -> np.ndarray:
-        """How many sources proposed the pair, int32."""
-        return np.sum([ranks != NO_RANK for ranks in self.ranks.values()], axis=0, dtype=np.int32)
-
-    @property
-    def best_rank(self) -> np.ndarray:
-        """The smallest rank that any source gave, int32."""
-        return np.min(list(self.ranks.values()), axis=0).astype(np.int32)
-
-    @property
-    def fused_score(self) -> np.ndarray:
-        """Reciprocal rank fusion: the sum of 1 / (60 + rank) over the sources that proposed the pair, float32."""
-        shares = [np.where(ranks == NO_RANK, 0.0, 1.0 / (60.0 + ranks)) for ranks in self.ranks.values()]
-        return np.sum(shares, axis=0).astype(np.float32)
-
-
-def _unite(
-    scores: Mapping[str, np.ndarray], proposed: Mapping[str, tuple[np.ndarray, np.ndarray]], users: int, width: int
-) -> Pairs:
-    position = np.zeros(users * width, np.int32)
-    for cells, _ in proposed.values():
-        position[cells] = 1
-    union = np.flatnonzero(position)
-    position[union] = np.arange(len(union), dtype=np.int32)
-    ranks = {}
-    for name, (cells, rank) in proposed.items():
-        ranks[name] = np.full(len(union), NO_RANK, np.int32)
-        ranks[name][position[cells]] = rank
-    row, item = np.divmod(union, width) if width else (union, union)
-    return Pairs(users, row, item, {name: matrix[row, item] for name, matrix in scores.items()}, ranks)

@@ -16,16 +16,15 @@ import pyarrow as pa
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from candidate_gen.blas import one_blas_thread
 from candidate_gen.interactions import Interactions
+from candidate_gen.selection import best
 from feature_repo.columns import ITEM, RANK, SCORE, USER
 from feature_repo.errors import ConfigError
 
 BATCH = 512
 
 Events = Literal["targets", "all", "passive"]
-
-# Rows are searched in blocks of so many scores: they stay in the cache, and memory is used again.
-_BLOCK_CELLS = 1 << 19
 
 
 class SourceSkipped(ConfigError):
@@ -51,7 +50,8 @@ class CandidateSource(BaseEstimator, ABC):
         Raises SourceSkipped where the source is too large for the log, or its kind of events is not in it.
         """
         self.interactions_ = interactions
-        self._fit(self.learned_from(interactions))
+        with one_blas_thread():
+            self._fit(self.learned_from(interactions))
         return self
 
     def learned_from(self, interactions: Interactions) -> Interactions:
@@ -79,7 +79,8 @@ class CandidateSource(BaseEstimator, ABC):
     def score_batch(self, users: np.ndarray) -> np.ndarray:
         """Return float32 scores, shape (len(users), items), for int32 user codes (-1: unknown user).
 
-        NaN where the source cannot score the pair; higher is better.
+        NaN where the source cannot score the pair; higher is better. Several threads call this at a time: it must not
+        change the source.
         """
 
     def vectors(self) -> Vectors | None:
@@ -103,7 +104,8 @@ class CandidateSource(BaseEstimator, ABC):
         """
         interactions = self.interactions_
         codes = interactions.encode_users(users)
-        parts = [self._top(codes[start : start + BATCH], n, exclude_seen) for start in range(0, len(codes), BATCH)]
+        with one_blas_thread():
+            parts = [self._top(codes[start : start + BATCH], n, exclude_seen) for start in range(0, len(codes), BATCH)]
         counts, items, scores, ranks = (np.concatenate(column) for column in zip(*parts, strict=True))
         rows = np.repeat(np.arange(len(codes)), counts)
         return pa.table(
@@ -119,11 +121,12 @@ class CandidateSource(BaseEstimator, ABC):
         order = np.argsort(position, kind="stable")
         result = np.full(len(user), np.nan, np.float32)
         bounds = np.searchsorted(position[order], np.arange(0, len(distinct) + BATCH, BATCH))
-        for number, (start, stop) in enumerate(pairwise(bounds)):
-            rows = order[start:stop]
-            scores = self.score_batch(distinct[number * BATCH : (number + 1) * BATCH])
-            known = item[rows] >= 0
-            result[rows[known]] = scores[position[rows[known]] - number * BATCH, item[rows[known]]]
+        with one_blas_thread():
+            for number, (start, stop) in enumerate(pairwise(bounds)):
+                rows = order[start:stop]
+                scores = self.score_batch(distinct[number * BATCH : (number + 1) * BATCH])
+                known = item[rows] >= 0
+                result[rows[known]] = scores[position[rows[known]] - number * BATCH, item[rows[known]]]
         return pa.array(result, mask=np.isnan(result))
 
     def _top(self, users: np.ndarray, n: int, exclude_seen: bool) -> tuple[np.ndarray, ...]:
@@ -146,91 +149,11 @@ class Vectors(NamedTuple):
     item_bias: np.ndarray | None = None
 
 
-class Top(NamedTuple):
-    """The best columns of every row, rows ascending and best first: int64 row and item, int32 rank from 1."""
-
-    row: np.ndarray
-    item: np.ndarray
-    rank: np.ndarray
-
-
 def seen_positions(interactions: Interactions, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (row, item) positions of what the users of a batch have consumed; unknown users have consumed nothing."""
     known = np.flatnonzero(users >= 0)
     seen = interactions.seen[users[known]]
     return np.repeat(known, np.diff(seen.indptr)), seen.indices
-
-
-def best(
-    scores: np.ndarray,
-    n: int,
-    *,
-    floor: float = -math.inf,
-    excluded: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Top:
-    """Return up to n best columns per row of float32 `scores` (rows, items); ties go to the smaller column.
-
-    NaN, values at or below `floor` and the `excluded` positions are left out, so rows differ in length.
-
-    >>> best(np.array([[1, 3, 3, 2]], np.float32), 2).item.tolist()
-    [1, 2]
-    """
-    rows, width = scores.shape
-    left_out = _by_row(excluded, rows) if excluded is not None else None
-    parts = []
-    step = max(1, _BLOCK_CELLS // max(width, 1))
-    for start in range(0, rows, step):
-        badness = -scores[start : start + step]  # ascending order puts the best first and NaN last
-        if left_out is not None:
-            block = slice(left_out.bounds[start], left_out.bounds[min(start + step, rows)])
-            badness[left_out.row[block] - start, left_out.item[block]] = np.nan
-        parts.append(_best_block(badness, n, floor, start))
-    if not parts:
-        return Top(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
-    return Top(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-class _Cells(NamedTuple):
-    """Cells of a matrix in order of their rows; those of row r lie from `bounds[r]` to `bounds[r + 1]`."""
-
-    row: np.ndarray
-    item: np.ndarray
-    bounds: np.ndarray
-
-
-def _by_row(cells: tuple[np.ndarray, np.ndarray], rows: int) -> _Cells:
-    row, item = cells
-    order = np.argsort(row, kind="stable")
-    return _Cells(row[order], item[order], np.searchsorted(row[order], np.arange(rows + 1)))
-
-
-def _best_block(badness: np.ndarray, n: int, floor: float, first: int) -> Top:
-    """The n smallest values per row of a block whose first row has the number `first`."""
-    rows, width = badness.shape
-    limit = np.nextafter(np.float32(-floor), np.float32(-np.inf))
-    # The n-th best value decides membership; a row with fewer values than n keeps all of them (fmin passes over NaN).
-    nth = np.partition(badness, n - 1, axis=1)[:, n - 1] if n < width else limit
-    threshold = np.broadcast_to(np.fmin(nth, limit), rows)
-    chosen = badness <= threshold[:, None]
-    _drop_surplus_ties(chosen, badness, threshold, n)
-    flat = np.flatnonzero(chosen)
-    row, item = np.divmod(flat, width)
-    order = np.lexsort((badness.ravel()[flat], row))
-    starts = np.searchsorted(row, np.arange(rows))
-    rank = (np.arange(len(row)) - starts[row] + 1).astype(np.int32)
-    return Top(row + first, item[order], rank)
-
-
-def _drop_surplus_ties(chosen: np.ndarray, badness: np.ndarray, threshold: np.ndarray, n: int) -> None:
-    """Among the equals of the n-th best value the first columns win."""
-    counts = np.count_nonzero(chosen, axis=1)
-    rows = np.flatnonzero(counts > n)
-    if not len(rows):
-        return
-    equal = badness[rows] == threshold[rows, None]
-    ties = np.cumsum(equal, axis=1, dtype=np.int32)
-    kept = n - (counts[rows] - ties[:, -1])
-    chosen[rows] &= ~(equal & (ties > kept[:, None]))
 
 
 def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from candidate_gen.sort_keys import NAN_BITS, ascending_bits, bits_of, index_of, sorted_rows
 
 
 @dataclass(frozen=True)
@@ -14,58 +17,67 @@ class Groups:
     row: np.ndarray
     count: int
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         return np.bincount(self.row, minlength=self.count)
 
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The number of the first row of every row's group."""
+        return np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
+
+    @cached_property
     def places(self) -> np.ndarray:
-        """Return the position of every row in its group, from 0."""
-        sizes = self.sizes
-        return np.arange(len(self.row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        """The position of every row in its group, from 0."""
+        return np.arange(len(self.row)) - self.starts
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Of a table with a line per group and a column per place."""
+        return self.count, int(self.sizes.max(initial=0))
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """The flat position of every row in such a table."""
+        return self.row * self.shape[1] + self.places
 
 
 def zscore(scores: np.ndarray, groups: Groups) -> np.ndarray:
     """Return (score - mean) / standard deviation within the group, float32; 0 where all are equal, NaN stays NaN."""
     known = ~np.isnan(scores)
-    values, row = scores[known].astype(np.float64), groups.row[known]
-    size = np.maximum(np.bincount(row, minlength=groups.count), 1)
-    centred = values - (np.bincount(row, values, minlength=groups.count) / size)[row]
-    spread = np.sqrt(np.bincount(row, centred**2, minlength=groups.count) / size)[row]
+    if not known.all():
+        result = np.full(len(scores), np.nan, np.float32)
+        result[known] = zscore(scores[known], Groups(groups.row[known], groups.count))
+        return result
+    values, size = scores.astype(np.float64), np.maximum(groups.sizes, 1)
+    mean = np.bincount(groups.row, values, minlength=groups.count) / size
+    centred = values - np.repeat(mean, groups.sizes)
+    variance = np.bincount(groups.row, centred**2, minlength=groups.count) / size
+    spread = np.repeat(np.sqrt(variance), groups.sizes)
     # What rounding leaves of equal scores is no spread.
-    flat = spread <= 1e-6 * np.abs(values)
-    result = np.full(len(scores), np.nan, np.float32)
-    result[known] = np.where(flat, 0.0, centred / np.where(flat, 1.0, spread))
-    return result
+    spread[spread <= 1e-6 * np.abs(values)] = np.inf
+    return (centred / spread).astype(np.float32)
 
 
-def percentile(scores: np.ndarray, groups: Groups, places: np.ndarray) -> np.ndarray:
+def percentile(scores: np.ndarray, groups: Groups) -> np.ndarray:
     """Return the share of the group's scores below each score, equals counted half: float32 in (0, 1), NaN stays NaN.
 
-    `places`: `groups.places()`. One scored row alone stands at 0.5.
+    One scored row alone stands at 0.5.
     """
-    width = int(places.max(initial=-1)) + 1
-    if width == 0:
+    if not len(scores):
         return np.empty(0, np.float32)
-    table = np.full((groups.count, width), np.nan, np.float32)
-    table[groups.row, places] = scores
-    order = np.argsort(table, axis=1)
-    ordered = np.take_along_axis(table, order, axis=1)
-    first, last = _runs(ordered)
-    size = np.maximum(np.count_nonzero(~np.isnan(table), axis=1), 1)[:, None]
-    share = ((first + last + 1) / (2 * size)).astype(np.float32)
-    standing = np.empty_like(table)
-    np.put_along_axis(standing, order, share, axis=1)
-    return np.where(np.isnan(scores), np.float32(np.nan), standing[groups.row, places])
-
-
-def _runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last column of the run of equal values around each cell of sorted rows, int32."""
-    columns = np.arange(ordered.shape[1], dtype=np.int32)
-    starts = np.ones(ordered.shape, bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ends = np.ones(ordered.shape, bool)
-    ends[:, :-1] = starts[:, 1:]
-    first = np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
-    beyond = np.where(ends, columns, columns[-1])
-    last = np.minimum.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
-    return first, last
+    place = groups.places.astype(np.uint32)
+    # Group by group the ordered keys lie where the rows did.
+    keys = sorted_rows(ascending_bits(scores), place, groups.cells, groups.shape).ravel()[groups.cells]
+    bits = bits_of(keys)
+    begins = np.ones(len(keys), bool)
+    begins[1:] = (bits[1:] != bits[:-1]) | (groups.row[1:] != groups.row[:-1])
+    first = np.flatnonzero(begins)
+    equals = np.diff(np.append(first, len(keys)))
+    scored = groups.sizes - np.bincount(groups.row[bits == NAN_BITS], minlength=groups.count)
+    below = groups.places[first] + equals / 2
+    share = below / np.maximum(scored, 1)[groups.row[first]]
+    share[bits[first] == NAN_BITS] = np.nan
+    result = np.empty(len(scores), np.float32)
+    result[groups.starts + index_of(keys)] = np.repeat(share.astype(np.float32), equals)
+    return result

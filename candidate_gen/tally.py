@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.pipeline import Pairs
+from candidate_gen.pairs import Pairs
 from candidate_gen.relevant import Relevant
 
 DEPTHS: Final = (20, 50, 100, 200)

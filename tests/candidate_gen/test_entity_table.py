@@ -11,7 +11,8 @@ from candidate_gen.configured import configured_sources
 from candidate_gen.entity_table import cuts, read, write_candidates
 from candidate_gen.interactions import read_interactions
 from candidate_gen.partitions import partition_path, read_partition
-from candidate_gen.pipeline import NO_RANK, Stage
+from candidate_gen.pairs import NO_RANK
+from candidate_gen.pipeline import Stage
 from feature_repo.errors import ConfigError, DataError, FutureError, MissingError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -157,6 +158,20 @@ def test_repeats_are_a_choice_of_configuration_or_call(make_workspace, random_ev
     fresh = make_workspace(tmp_path / "e", random_events())
     write_candidates(fresh, [CUT], "all", allow_repeats=True)
     assert content(fresh) == repeating
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_the_number_of_threads_changes_no_byte(make_workspace, random_events, tmp_path, monkeypatch, threads):
+    monkeypatch.setattr("candidate_gen.pipeline.LARGEST_BATCH", 4)
+    events = random_events(users=30, items=40, events=700)
+    one = make_workspace(tmp_path / "one", events, engine={"threads": 1})
+    more = make_workspace(tmp_path / "more", events, engine={"threads": threads})
+    for workspace in (one, more):
+        write_candidates(workspace, [CUT], "all")
+    names = [path.relative_to(one.feature_path("")) for path in sorted(one.feature_path("").rglob("*.parquet"))]
+    assert len(names) == 6
+    for name in names:
+        assert (one.feature_path("") / name).read_bytes() == (more.feature_path("") / name).read_bytes()
 
 
 def test_everyone_who_asks_gets_candidates(make_workspace, random_events, tmp_path):

@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from candidate_gen.interactions import Interactions
 from candidate_gen.popularity import RecentPopularity
-from candidate_gen.source import CandidateSource, SourceSkipped, best, top_n
+from candidate_gen.selection import best
+from candidate_gen.source import CandidateSource, SourceSkipped, top_n
 from feature_repo.errors import ConfigError
 
 FEW_VALUES = st.sampled_from([np.float32(value) for value in (-2, -1, -0.0, 0, 1, 1, 3, math.nan)])

@@ -21,7 +21,7 @@ def flatten(groups: list[list[float]]) -> tuple[np.ndarray, Groups]:
 @given(GROUPS)
 def test_standings_equal_the_slow_version(groups):
     scores, rows = flatten(groups)
-    share = percentile(scores, rows, rows.places())
+    share = percentile(scores, rows)
     standard = zscore(scores, rows)
     for number in range(len(groups)):
         own = scores[rows.row == number].astype(float)
@@ -36,5 +36,5 @@ def test_standings_equal_the_slow_version(groups):
 
 def test_no_rows_have_no_standing():
     none = Groups(np.empty(0, np.int64), 3)
-    assert len(percentile(np.empty(0, np.float32), none, none.places())) == 0
+    assert len(percentile(np.empty(0, np.float32), none)) == 0
     assert len(zscore(np.empty(0, np.float32), none)) == 0
