@@ -20,10 +20,10 @@ from feature_repo.on_demand.columns import (
     Columns,
     PairFunction,
     on_demand_view,
-    seconds,
     whole_seconds,
 )
-from feature_repo.on_demand.lists import Matches, NumberedLists, elements, numbers_in, pooled
+from feature_repo.on_demand.lists import NumberedLists, numbers_block
+from feature_repo.on_demand.matches import Matches
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -46,14 +46,16 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["user_categories"])
     items = NumberedLists.of(columns["item_categories"])
     matches = Matches.of(users, items)
-    empty = (users.lists.lengths[users.row] == 0) | (items.lists.lengths[items.row] == 0)
-    taken = np.stack([matches.taken(numbers_in(columns[name])) for name in POOLED.values()])
-    result: dict[str, np.ndarray] = {}
-    for how, pools in pooled(taken, matches.rows).items():
-        pools[:, empty] = np.nan
-        result |= {f"{prefix}_{how}": pool for prefix, pool in zip(POOLED, pools, strict=True)}
+    empty = (users.sizes == 0) | (items.sizes == 0)
     # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
-    latest = matches.rows.greatest(matches.taken(seconds(elements(columns[LAST]))))
+    taken = matches.taken(numbers_block(columns, (*POOLED.values(), LAST)))
+    best, total = matches.rows.greatest(taken), matches.rows.sums(taken[:-1])
+    pools = {"max": best[:-1], "mean": matches.rows.means(total), "sum": total}
+    result: dict[str, np.ndarray] = {}
+    for how, pool in pools.items():
+        pool[:, empty] = np.nan
+        result |= {f"{prefix}_{how}": values for prefix, values in zip(POOLED, pool, strict=True)}
+    latest = best[-1]
     result[SINCE] = np.where(latest > 0, (whole_seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
     return result
 

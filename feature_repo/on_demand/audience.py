@@ -13,39 +13,42 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import Matches, NumberedLists, numbers_in
+from feature_repo.on_demand.lists import NumberedLists, numbers_block, numbers_in
+from feature_repo.on_demand.matches import Matches
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
 WINDOWS: Final = ("30d", "90d", "all")
 PRIOR_EVENTS: Final = 20.0
+EVENTS: Final = tuple(f"item_segment_events_{window}" for window in WINDOWS)
+VALUE: Final = "item_segment_value_mean"
+OUTPUTS: Final = (
+    *(f"audience_{what}_{window}" for what in ("share", "lift", "lift_max") for window in WINDOWS),
+    "audience_value",
+)
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["user_segments"])
     items = NumberedLists.of(columns["item_segments"])
     matches = Matches.of(items, users)
-    unknown = users.lists.lengths[users.row] == 0
-    priors = numbers_in(columns["user_segment_priors"])[matches.right]
     # An attribute stands among the item's groups, with the sum over them: a group that never went for it has no entry.
     attributes = Matches.of(items, NumberedLists.of(columns["user_segment_attributes"]))
-    result: dict[str, np.ndarray] = {}
-    for window in WINDOWS:
-        events = numbers_in(columns[f"item_segment_events_{window}"])
-        share = (matches.taken(events) + PRIOR_EVENTS * priors) / (attributes.taken(events) + PRIOR_EVENTS)
-        result[f"audience_share_{window}"] = _mean(share, matches, unknown)
-        result[f"audience_lift_{window}"] = _mean(share / priors, matches, unknown)
-        result[f"audience_lift_max_{window}"] = np.where(unknown, np.nan, matches.rows.greatest(share / priors))
-    values = matches.taken(numbers_in(columns["item_segment_value_mean"]), missing=np.nan)
-    count = matches.rows.sums((~np.isnan(values)).astype(np.float64))
-    total = matches.rows.sums(np.nan_to_num(values))
+    events = numbers_block(columns, EVENTS)
+    priors = numbers_in(columns["user_segment_priors"]).take(matches.right)
+    share = (matches.taken(events) + PRIOR_EVENTS * priors) / (attributes.taken(events) + PRIOR_EVENTS)
+    lift = share / priors
+    values = matches.taken(numbers_block(columns, [VALUE], missing=np.nan))
+    known = ~np.isnan(values)
+    sums = matches.rows.sums(np.concatenate([share, lift, np.where(known, values, 0.0), known]))
+    means, best = matches.rows.means(sums[: 2 * len(WINDOWS)]), matches.rows.greatest(lift)
+    unknown = users.sizes == 0
+    means[:, unknown] = best[:, unknown] = np.nan
+    result = dict(zip(OUTPUTS, (*means, *best), strict=False))
+    total, count = sums[2 * len(WINDOWS) :]
     result["audience_value"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return result
-
-
-def _mean(values: np.ndarray, matches: Matches, unknown: np.ndarray) -> np.ndarray:
-    return np.where(unknown, np.nan, matches.rows.means(matches.rows.sums(values)))
 
 
 FUNCTION: Final = PairFunction(
@@ -58,14 +61,11 @@ FUNCTION: Final = PairFunction(
         },
         "item_audience": {
             "item_segments": NAMES,
-            **{f"item_segment_events_{window}": COUNTS for window in WINDOWS},
-            "item_segment_value_mean": SHARES,
+            **dict.fromkeys(EVENTS, COUNTS),
+            VALUE: SHARES,
         },
     },
-    outputs=(
-        *(f"audience_{what}_{window}" for what in ("share", "lift", "lift_max") for window in WINDOWS),
-        "audience_value",
-    ),
+    outputs=OUTPUTS,
     compute=compute,
     shared=True,
 )

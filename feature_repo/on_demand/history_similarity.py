@@ -28,7 +28,7 @@ from feature_repo.first_stage import (
 )
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, RowLists, codes_in, elements, padded
+from feature_repo.on_demand.lists import Codes, NumberedLists, RowLists, begins, elements, padded
 from feature_repo.on_demand.shared import Column, Shared
 
 if TYPE_CHECKING:
@@ -63,15 +63,17 @@ def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
     listed = _Neighbours.of(columns, sources)
     history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES], listed.items)
-    pooled = {how: np.zeros((len(sources), len(history.row)), np.float32) for how in HOW}
+    pooled = np.empty((len(HOW), len(sources), len(history.row)), np.float32)
     for rows, places in history.blocks(BLOCK_ROWS // len(sources)):
-        for how, values in _pool(history, listed, rows, places).items():
+        for how, values in enumerate(_pool(history, listed, rows, places)):
             pooled[how][:, rows] = values.reshape(len(sources), -1)
     one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
-    undefined = ~(one_fit & (history.length[history.row] > 0) & listed.known)
-    for values in pooled.values():
-        values[undefined] = np.nan
-    return {f"{source}_similarity_{how}": pooled[how][place] for place, source in enumerate(sources) for how in HOW}
+    pooled[:, ~(one_fit & (history.length.take(history.row) > 0) & listed.known)] = np.nan
+    return {
+        f"{source}_similarity_{name}": pooled[how, place]
+        for place, source in enumerate(sources)
+        for how, name in enumerate(HOW)
+    }
 
 
 @dataclass(frozen=True)
@@ -90,29 +92,31 @@ class _History:
     fading: np.ndarray
 
     @classmethod
-    def of(cls, items: Column, times: Column, listed: pa.Array) -> Self:
+    def of(cls, items: Column, times: Column, listed: Codes) -> Self:
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
         time = elements(times).cast(pa.int64()).to_numpy(zero_copy_only=False)
         hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
         fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
-        code = codes_in(numbered.lists.values, listed)
-        return cls(numbered.row, start, length, len(listed) + 1, code, fading)
+        code = listed.find(numbered.lists.values)
+        return cls(numbered.row, start, length, listed.size + 1, code, fading)
 
-    def blocks(self, most_rows: int) -> Iterator[tuple[np.ndarray, _Places]]:
+    def blocks(self, most_rows: int) -> Iterator[tuple[np.ndarray | slice, _Places]]:
         """Yield all rows, some at a time, with the places of items in their histories."""
         width = self.codes
-        order = np.arange(len(self.row)) if (np.diff(self.row) >= 0).all() else np.argsort(self.row, kind="stable")
-        rank = np.cumsum(np.diff(self.row[order], prepend=-1) != 0)
+        ascending = bool((self.row[1:] >= self.row[:-1]).all())
+        order = None if ascending else np.argsort(self.row, kind="stable")
+        ordered = self.row if order is None else self.row[order]
+        rank = np.cumsum(begins(ordered)) - 1
         most = max(1, BLOCK_CELLS // width)
-        table = np.zeros(min(most, int(rank[-1]) if len(rank) else 0) * width, np.uint16)
+        table = np.zeros(min(most, int(rank[-1]) + 1 if len(rank) else 0) * width, np.uint16)
         start = 0
-        while start < len(order):
+        while start < len(ordered):
             stop = min(start + max(most_rows, 1), int(np.searchsorted(rank, rank[start] + most)))
-            rows = order[start:stop]
+            rows = slice(start, stop) if order is None else order[start:stop]
             base = (rank[start:stop] - rank[start]) * width
-            first = np.flatnonzero(np.diff(base, prepend=-1))
-            histories = self.row[rows[first]]
+            first = np.flatnonzero(begins(base))
+            histories = ordered[start:stop][first]
             length = np.minimum(self.length[histories], _LONGEST)
             place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
             element = np.repeat(self.start[histories], length) + place
@@ -140,7 +144,7 @@ class _Listed:
     lists. `first`: where the lists of each source begin.
     """
 
-    items: pa.Array
+    items: Codes
     code: np.ndarray
     weight: np.ndarray
     length: np.ndarray
@@ -155,14 +159,15 @@ class _Listed:
         weight = pa.concat_arrays([column.flatten() for column in weights]).to_numpy(zero_copy_only=False)
         width = int(lengths.max(initial=0))
         first = np.cumsum([0, *(len(one.lengths) for one in lists)])
-        return cls(encoded.dictionary, padded(code, lengths, width), padded(weight, lengths, width), lengths, first)
+        items = Codes.of(encoded.dictionary)
+        return cls(items, padded(code, lengths, width), padded(weight, lengths, width), lengths, first)
 
 
 @dataclass(frozen=True)
 class _Neighbours:
     """What the sources list for each row: `row` (sources, rows) numbers the lists, `known`: those that hold any."""
 
-    items: pa.Array
+    items: Codes
     row: np.ndarray
     known: np.ndarray
     code: np.ndarray
@@ -188,34 +193,35 @@ def _distinct(column: Column) -> pa.ListArray:
     return column.values.array if isinstance(column, Shared) else column
 
 
-def _pool(history: _History, listed: _Neighbours, rows: np.ndarray, places: _Places) -> dict[str, np.ndarray]:
-    """Return the features of a block of rows, source after source, float64; 0 where no neighbour is in the history."""
+def _pool(history: _History, listed: _Neighbours, rows: np.ndarray | slice, places: _Places) -> tuple[np.ndarray, ...]:
+    """Return the features of a block of rows by `HOW`, source after source, float64; 0 where no neighbour is there."""
     lists = listed.row[:, rows].ravel()
-    count, width = len(lists), listed.code.shape[1]
-    cells = listed.code[lists]
+    count, width, sources = len(lists), listed.code.shape[1], len(listed.row)
+    cells = listed.code.take(lists, axis=0)
     if places.base[-1]:  # one history, as in a request, begins at 0
-        cells = np.add(cells, np.tile(places.base, len(listed.row))[:, None], dtype=np.intp)
-    place = places.table.take(cells).ravel()
-    hits = np.flatnonzero(place > 0)
-    row, column = np.divmod(hits, max(width, 1))
-    place = place[hits].astype(np.int64) - 1
-    weight = listed.weight[lists[row], column].astype(np.float64)
-    owner = history.row[rows][row % len(rows)]
-    fading = history.fading[history.start[owner] + place]
+        cells = np.add(cells, np.tile(places.base, sources)[:, None], dtype=np.intp)
+    found = places.table.take(cells).ravel()
+    hits = np.flatnonzero(found)
+    row = hits // max(width, 1)
+    place = found.take(hits).astype(np.int64)
+    place -= 1
+    weight = listed.weight.reshape(-1).take((lists * width).take(row) + (hits - row * width)).astype(np.float64)
+    owner = history.row[rows]
+    fading = history.fading.take(np.tile(history.start.take(owner), sources).take(row) + place)
     total = np.bincount(row, weight, count)
     best, last = np.zeros(count), np.zeros(count)
-    first = np.flatnonzero(np.diff(row, prepend=-1))
+    first = np.flatnonzero(begins(row))
     best[row[first]] = weight[first]  # neighbours are listed best first
-    latest = place == 0
+    latest = np.flatnonzero(place == 0)
     last[row[latest]] = weight[latest]
-    return {
-        "max": best,
-        "mean": total / np.tile(np.maximum(history.length[history.row[rows]], 1), len(listed.row)),
-        "sum": total,
-        "recent": np.bincount(row, weight * fading, count),
-        "position": np.bincount(row, weight * _POSITION[np.minimum(place, len(_POSITION) - 1)], count),
-        "last": last,
-    }
+    return (
+        best,
+        total / np.tile(np.maximum(history.length.take(owner), 1), sources),
+        total,
+        np.bincount(row, weight * fading, count),
+        np.bincount(row, weight * _POSITION.take(np.minimum(place, len(_POSITION) - 1)), count),
+        last,
+    )
 
 
 def _make(columns: Sequence[str], items: pa.DataType) -> PairFunction:

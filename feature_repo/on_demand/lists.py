@@ -1,17 +1,21 @@
-"""List columns as offsets and values: matching and pooling without a loop over rows."""
+"""List columns as offsets and values: lists that rows share, numbers in them, values looked up by list and code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.on_demand.columns import seconds
 from feature_repo.on_demand.shared import Column, Shared
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,52 @@ class RowLists:
             codes[self.values.is_null().to_numpy(zero_copy_only=False)] = len(vocabulary)
         return codes
 
-    def ordered(self, codes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return list * `width` + code of every value, ascending, and the positions of the values in that order."""
-        keys = self.rows * width + codes
-        order = np.argsort(keys, kind="stable")
-        return keys[order], order
+    def lookup(self, codes: np.ndarray, width: int) -> Lookup:
+        """Index the values by list and code, of which there are `width`."""
+        return Lookup.of(self.rows * width + codes, len(self.lengths) * width)
 
     @cached_property
-    def own_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """`ordered` by the own vocabulary."""
+    def own_lookup(self) -> Lookup:
+        """`lookup` by the own vocabulary."""
         vocabulary, codes = self.vocabulary
-        return self.ordered(codes, code_width(vocabulary))
+        return self.lookup(codes, code_width(vocabulary))
 
 
 def code_width(vocabulary: pa.Array) -> int:
     """Return how many codes there are: one per value, one for a null, one for a value that is not there."""
     return len(vocabulary) + 2
+
+
+# Keys are looked up in a table where so many cells hold them all: some ten times as fast as searching them.
+TABLE_CELLS: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Where a key first stands: in a table by key, or, where that were too large, by search in the sorted keys."""
+
+    table: np.ndarray | None
+    keys: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, keys: np.ndarray, cells: int) -> Self:
+        """Index keys (int64, below `cells`) by their positions."""
+        if cells > TABLE_CELLS:
+            order = np.argsort(keys, kind="stable")
+            return cls(None, keys[order], order)
+        table = np.full(cells, -1, np.int32)
+        table[keys[::-1]] = np.arange(len(keys) - 1, -1, -1)  # of equal keys the last one written stays: the first
+        return cls(table, keys[:0], keys[:0])
+
+    def find(self, wanted: np.ndarray) -> np.ndarray:
+        """Return the position of each key, -1 for one that is not there."""
+        if self.table is not None:
+            return self.table.take(wanted)
+        if not len(self.keys):
+            return np.full(len(wanted), -1, np.int64)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[place] == wanted, self.order[place], -1)
 
 
 @dataclass(frozen=True)
@@ -93,8 +127,9 @@ class NumberedLists:
         return cls(np.arange(len(column)), RowLists.of(column))
 
     @property
-    def longest(self) -> int:
-        return self.lists.longest
+    def sizes(self) -> np.ndarray:
+        """The length of each row's list."""
+        return self.lists.lengths.take(self.row)
 
 
 def elements(column: Column) -> pa.Array:
@@ -108,12 +143,45 @@ def derived_lists(column: Column, make: Callable[[pa.Array], np.ndarray]) -> np.
 
 
 def numbers_in(column: Column) -> np.ndarray:
-    """Return the values of a list column's lists as float64, NaN for null."""
+    """Return the values of a list column's lists as float64, NaN for null; times as seconds."""
     return derived_lists(column, _numbers_in)
 
 
+def numbers_block(columns: Mapping[str, Column], names: Sequence[str], missing: float = 0.0) -> np.ndarray:
+    """Return the values of parallel list columns as float64 (names, values + 1): `missing` for NaN and at the end.
+
+    The end is where -1 leads: what a value that is not there has. Times are seconds.
+    """
+    chosen = [columns[name] for name in names]
+    shared = [column.values.array for column in chosen if isinstance(column, Shared)]
+    if len(shared) < len(chosen):
+        return _block([numbers_in(column) for column in chosen], missing)
+    # Kept with the first column's values: those of the others were read with them.
+    what = (numbers_block, *names, missing)
+    return chosen[0].values.made(what, lambda _: _block([_numbers_in(lists) for lists in shared], missing))
+
+
+def _block(numbers: Sequence[np.ndarray], missing: float) -> np.ndarray:
+    block = np.empty((len(numbers), len(numbers[0]) + 1))
+    block[:, :-1] = numbers
+    block[:, -1] = missing
+    if not np.isnan(missing):
+        block[np.isnan(block)] = missing
+    return block
+
+
 def _numbers_in(column: pa.ListArray) -> np.ndarray:
-    return column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    values = column.flatten()
+    if pa.types.is_timestamp(values.type):
+        return seconds(values)
+    return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+
+
+def begins(values: np.ndarray) -> np.ndarray:
+    """Return where a value differs from the one before it (bool); the first one does."""
+    result = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=result[1:])
+    return result
 
 
 def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
@@ -129,19 +197,49 @@ def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
 _LOOKED_UP: Final = 1 << 22
 
 
-def codes_in(values: pa.Array, vocabulary: pa.Array) -> np.ndarray:
-    """Return the position of each value in a distinct vocabulary, from 1, as int32; 0 for one that is not there."""
-    if pa.types.is_integer(vocabulary.type) and len(vocabulary) and not values.null_count:
+@dataclass(frozen=True)
+class Codes:
+    """Distinct values, indexed once: by a table of the whole numbers from `low` on, else by hashes.
+
+    >>> Codes.of(pa.array(["b", "a"])).find(pa.array(["a", "c", "b"])).tolist()
+    [2, 0, 1]
+    """
+
+    low: int
+    table: np.ndarray | None
+    hashed: pd.Index | None
+    size: int
+
+    @classmethod
+    def of(cls, vocabulary: pa.Array) -> Self:
         known = vocabulary.to_numpy(zero_copy_only=False)
-        low, high = int(known.min()), int(known.max())
-        if high - low < _LOOKED_UP:
-            place = np.zeros(high - low + 2, np.int32)
-            place[known - low] = np.arange(1, len(known) + 1)
-            # Unsigned, what lies below is far above.
-            distance = values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False).view(np.uint64)
-            distance = np.minimum(distance - np.int64(low).view(np.uint64), np.uint64(high - low + 1))
-            return place[distance.view(np.int64)]
-    return pc.fill_null(pc.index_in(values, value_set=vocabulary), -1).to_numpy(zero_copy_only=False) + np.int32(1)
+        if pa.types.is_integer(vocabulary.type) and len(known):
+            low, high = int(known.min()), int(known.max())
+            if high - low < _LOOKED_UP:
+                table = np.zeros(high - low + 2, np.int32)
+                table[known - low] = np.arange(1, len(known) + 1)
+                return cls(low, table, None, len(known))
+        import pandas as pd
+
+        return cls(0, None, pd.Index(known), len(known))
+
+    def find(self, values: pa.Array) -> np.ndarray:
+        """Return the position of each value, from 1, as int32; 0 for one that is not there and for a null."""
+        missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+        given = (values.drop_null() if values.null_count else values).to_numpy(zero_copy_only=False)
+        found = self._found(given)
+        if missing is None:
+            return found
+        result = np.zeros(len(values), np.int32)
+        result[~missing] = found
+        return result
+
+    def _found(self, given: np.ndarray) -> np.ndarray:
+        if self.table is None:
+            return self.hashed.get_indexer(given).astype(np.int32) + np.int32(1)
+        # Unsigned, what lies below is far above.
+        distance = given.astype(np.int64, copy=False).view(np.uint64) - np.int64(self.low).view(np.uint64)
+        return self.table[np.minimum(distance, np.uint64(len(self.table) - 1)).view(np.int64)]
 
 
 def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
@@ -149,97 +247,3 @@ def shared_codes(left: pa.Array, right: pa.Array) -> tuple[np.ndarray, np.ndarra
     joined = pa.concat_arrays([left, right]).dictionary_encode()
     codes = pc.fill_null(joined.indices, len(joined.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes[: len(left)], codes[len(left) :], len(joined.dictionary) + 1
-
-
-@dataclass(frozen=True)
-class Matches:
-    """For every pair and every value of its right list, the equal value of its left list.
-
-    `rows`: the pairs' lists of `right`, positions in the right values; `left`: positions in the left values, -1 where
-    the left list has no such value; `owner`: the pair of each. All int64.
-    """
-
-    rows: Segments
-    left: np.ndarray
-    right: np.ndarray
-    owner: np.ndarray
-
-    @classmethod
-    def of(cls, left: NumberedLists, right: NumberedLists) -> Self:
-        """Match lists of names, row by row; lists that rows share are encoded and sorted once."""
-        # By the vocabulary of the larger side: it may be one that was read, encoded and sorted before.
-        if len(left.lists.values) >= len(right.lists.values):
-            vocabulary, _ = left.lists.vocabulary
-            right_codes = right.lists.codes_in(vocabulary)
-            keys, order = left.lists.own_order
-        else:
-            vocabulary, right_codes = right.lists.vocabulary
-            keys, order = left.lists.ordered(left.lists.codes_in(vocabulary), code_width(vocabulary))
-        lengths = right.lists.lengths[right.row]
-        rows = Segments.of(lengths)
-        owner = np.repeat(np.arange(len(lengths)), lengths)
-        positions = np.repeat(right.lists.starts[right.row] - rows.starts, lengths) + np.arange(len(owner))
-        found = np.full(len(owner), -1, np.int64)
-        if len(keys) and len(owner):
-            wanted = left.row[owner] * code_width(vocabulary) + right_codes[positions]
-            place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            found = np.where(keys[place] == wanted, order[place], -1)
-        return cls(rows, found, positions, owner)
-
-    def taken(self, numbers: np.ndarray, missing: float = 0.0) -> np.ndarray:
-        """Return the left numbers that were matched; `missing` for NaN and where there is no match."""
-        if not len(numbers):
-            return np.full(len(self.left), missing)
-        result = numbers[self.left]
-        result[(self.left < 0) | np.isnan(result)] = missing
-        return result
-
-
-@dataclass(frozen=True)
-class Segments:
-    """Values of rows, one row's after the other's: where those of each begin, and how many they are."""
-
-    starts: np.ndarray
-    lengths: np.ndarray
-
-    @classmethod
-    def of(cls, lengths: np.ndarray) -> Self:
-        return cls(np.cumsum(lengths) - lengths, lengths)
-
-    @cached_property
-    def full(self) -> np.ndarray | slice:
-        """The rows that have values."""
-        full = self.lengths > 0
-        return slice(None) if full.all() else np.flatnonzero(full)
-
-    @cached_property
-    def _begins(self) -> np.ndarray:
-        return self.starts[self.full]
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        return np.maximum(self.lengths, 1)
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of the values (..., values) by row, float64 (..., rows); 0 for a row without values."""
-        return self._pooled(np.add, values)
-
-    def greatest(self, values: np.ndarray) -> np.ndarray:
-        """Return the greatest value by row; 0 for a row without values."""
-        return self._pooled(np.maximum, values)
-
-    def means(self, sums: np.ndarray) -> np.ndarray:
-        """Turn sums by row into means."""
-        return sums / self._sizes
-
-    def _pooled(self, pool: np.ufunc, values: np.ndarray) -> np.ndarray:
-        result = np.zeros((*values.shape[:-1], len(self.lengths)))
-        if values.shape[-1]:
-            result[..., self.full] = pool.reduceat(values, self._begins, axis=-1)
-        return result
-
-
-def pooled(values: np.ndarray, rows: Segments) -> Mapping[str, np.ndarray]:
-    """Return max, mean and sum of the values by row (float64); 0 for a row without values."""
-    total = rows.sums(values)
-    return {"max": rows.greatest(values), "mean": rows.means(total), "sum": total}

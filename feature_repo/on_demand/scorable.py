@@ -26,15 +26,18 @@ COUNT: Final = "sources_count"
 
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
-    proposed = numbers(columns[COUNT]) > 0
     flags = {f"{source}_scorable": derived(columns[f"{source}_zscore"], _valid, _valid) for source in sources}
-    return {"in_union": proposed.astype(np.float32), **flags}
+    return {"in_union": numbers(columns[COUNT]) > 0, **flags}
 
 
 def _valid(values: pa.Array) -> np.ndarray:
+    """Return 1 for a value, 0 for a null (uint8)."""
     if not values.null_count:
-        return np.ones(len(values), np.float32)
-    return values.is_valid().to_numpy(zero_copy_only=False).astype(np.float32)
+        return np.ones(len(values), np.uint8)
+    # Arrow's bits as they are: a tenth of the time of `is_valid` for a request's few rows.
+    whole, rest = divmod(values.offset, 8)
+    bits = np.frombuffer(values.buffers()[0], np.uint8)[whole:]
+    return np.unpackbits(bits, count=rest + len(values), bitorder="little")[rest:]
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.on_demand.columns import NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import Matches, NumberedLists, numbers_in
+from feature_repo.on_demand.lists import NumberedLists, numbers_block
+from feature_repo.on_demand.matches import Matches
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -24,12 +25,13 @@ HOW: Final = ("max", "mean")
 def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["segment_categories"])
     matches = Matches.of(users, NumberedLists.of(columns["item_categories"]))
-    known = matches.rows.sums((matches.left >= 0).astype(np.float64))
+    values = matches.taken(numbers_block(columns, tuple(POOLED.values())))
+    *totals, known = matches.rows.sums(np.concatenate([values, matches.left[None] >= 0]))
+    best = matches.rows.greatest(values)
     result: dict[str, np.ndarray] = {}
-    for prefix, name in POOLED.items():
-        values = matches.taken(numbers_in(columns[name]))
-        result[f"{prefix}_max"] = np.where(known > 0, matches.rows.greatest(values), np.nan)
-        result[f"{prefix}_mean"] = np.where(known > 0, matches.rows.sums(values) / np.maximum(known, 1), np.nan)
+    for prefix, greatest, total in zip(POOLED, best, totals, strict=True):
+        result[f"{prefix}_max"] = np.where(known > 0, greatest, np.nan)
+        result[f"{prefix}_mean"] = np.where(known > 0, total / np.maximum(known, 1), np.nan)
     return result
 
 

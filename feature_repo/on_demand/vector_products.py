@@ -44,13 +44,16 @@ def _products(users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
     user, item = NumberedLists.of(users), NumberedLists.of(items)
     left, right = derived_lists(users, _vectors), derived_lists(items, _vectors)
     width = min(left.shape[1], right.shape[1])  # what is longer has nothing of its length on the other side
+    left, right = (np.ascontiguousarray(side[:, :width]) for side in (left, right))
     dot = np.empty(len(user.row))
     for start in range(0, len(dot), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        dot[rows] = (left[user.row[rows], :width] * right[item.row[rows], :width]).sum(axis=1)
-    size = user.lists.lengths[user.row]
-    dot[(size == 0) | (size != item.lists.lengths[item.row])] = np.nan
-    length = derived_lists(users, _lengths)[user.row] * derived_lists(items, _lengths)[item.row]
+        vectors = left.take(user.row[rows], axis=0)
+        vectors *= right.take(item.row[rows], axis=0)
+        dot[rows] = vectors.sum(axis=1)
+    size = user.sizes
+    dot[(size == 0) | (size != item.sizes)] = np.nan
+    length = derived_lists(users, _lengths).take(user.row) * derived_lists(items, _lengths).take(item.row)
     return dot, np.divide(dot, length, out=np.full(len(dot), np.nan), where=length > 0)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.on_demand.lists import NumberedLists, RowLists, codes_in, elements, padded
+import feature_repo.on_demand.lists as lists_module
+from feature_repo.on_demand.lists import Codes, Lookup, NumberedLists, RowLists, elements, padded
 from feature_repo.on_demand.shared import Shared
 
 FAR = [-(2**63), 2**63 - 1, 2**40, -(2**40), 0, 1, 2, 3, 4_000_000, 4_200_000]
@@ -45,9 +46,24 @@ def test_values_under_a_null_do_not_count() -> None:
 @given(st.lists(st.sampled_from(FAR), unique=True, max_size=6), st.lists(st.sampled_from(FAR), max_size=12))
 def test_codes_are_positions_from_one(vocabulary: list[int], values: list[int]) -> None:
     expected = [vocabulary.index(value) + 1 if value in vocabulary else 0 for value in values]
-    assert codes_in(pa.array(values, pa.int64()), pa.array(vocabulary, pa.int64())).tolist() == expected
-    texts = pa.array(map(str, values), pa.string()), pa.array(map(str, vocabulary), pa.string())
-    assert codes_in(*texts).tolist() == expected
+    codes = Codes.of(pa.array(vocabulary, pa.int64()))
+    assert codes.find(pa.array(values, pa.int64())).tolist() == expected
+    gaps = pa.array([None, *values, None], pa.int64())
+    assert codes.find(gaps).tolist() == [0, *expected, 0]
+    assert Codes.of(pa.array(map(str, vocabulary), pa.string())).find(gaps.cast(pa.string())).tolist() == [
+        0,
+        *expected,
+        0,
+    ]
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
+def test_a_key_is_found_where_it_first_stands(keys: list[int], wanted: list[int]) -> None:
+    expected = [keys.index(key) if key in keys else -1 for key in wanted]
+    asked = np.array(wanted, np.int64)
+    for cells in (10, lists_module.TABLE_CELLS + 1):
+        assert Lookup.of(np.array(keys, np.int64), cells).find(asked).tolist() == expected
 
 
 @pytest.mark.parametrize(("lengths", "width"), [([2, 0, 3], 3), ([2, 2], 2), ([], 0), ([0], 0), ([1], 4)])
