@@ -70,7 +70,7 @@ def write_candidates(
     `allow_repeats` overrides the configuration. Raises FutureError for a cut after the declared clock, DataError for
     one before the first event, ConfigError for sources that can't be made. Cuts done before an error stay written.
     """
-    repeats = workspace.config.allow_repeats if allow_repeats is None else allow_repeats
+    repeats = workspace.allow_repeats if allow_repeats is None else allow_repeats
     configured_sources(workspace.config.candidates)
     with workspace.connect() as connection:
         return [_write_cut(workspace, connection, cut, users, repeats, progress) for cut in sorted(set(cuts))]

@@ -91,7 +91,7 @@ def report_candidates(workspace: Workspace, cut: datetime, *, progress: Progress
 
     Writes nothing. Raises DataError where the window has no relevant item.
     """
-    repeats = workspace.config.allow_repeats
+    repeats = workspace.allow_repeats
     window = Window(cut.astimezone(UTC), window_end(workspace, cut))
     with workspace.connect() as connection:
         stage = fit_stage(workspace, connection, window.start, allow_repeats=repeats, progress=progress)

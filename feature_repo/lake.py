@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from feature_repo.columns import CONSUMING, EVENT_TYPE, ITEM, TARGET_WEIGHT, TIME, USER
 from feature_repo.config import Config, EngineConfig, Roles
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 TABLES = ("events", "users", "items")
 IdType = Literal["int64", "string"]
+
+# The setting by which a data set says that its users come back to what they have consumed.
+ALLOW_REPEATS: Final = "allow_repeats"
 
 # When an attribute carries no time of its own it was known before the log began.
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,7 +52,7 @@ class Manifest:
     """What the lake holds: id types, roles of the event types, attributes and their kinds, and the loads.
 
     `user_attributes` and `item_attributes` map a column to its kind: "category", "number" or "text".
-    `settings` are the choices that every load into this lake must share (MovieLens: min_rating).
+    `settings` are the choices that every load into this lake must share (min_rating, allow_repeats).
     """
 
     name: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo import data_dir as data_dirs
 from feature_repo.config import DEFAULT_PATH, Config, load_config
-from feature_repo.lake import Lake
+from feature_repo.lake import ALLOW_REPEATS, Lake
 from feature_repo.periods import Periods, resolve_periods
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class Workspace:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Open DuckDB over the lake: views `events`, `users`, `items` (see Lake.connect)."""
         return self.lake.connect(self.config)
+
+    @property
+    def allow_repeats(self) -> bool:
+        """Whether what a user has consumed is recommended again: the configuration says so, or the data set does."""
+        return self.config.allow_repeats or bool(self.lake.manifest().settings.get(ALLOW_REPEATS))
 
     @cached_property
     def now(self) -> datetime:

@@ -122,7 +122,7 @@ def stale_judge(workspace: Workspace, materials: Materials) -> Judge:
     rows = entity_table.read(workspace, cut, [USER, ITEM, "sources_count"])
     rows = of_users(rows.filter(pc.is_valid(rows["sources_count"])), materials.judge.user_ids).select([USER, ITEM])
     with workspace.connect() as connection:
-        repeats = workspace.config.allow_repeats
+        repeats = workspace.allow_repeats
         rows = _unseen(connection, rows, Window(cut, validation.start), repeats=repeats)
         truth = read_judged(connection, validation, allow_repeats=repeats)
     features = read_features(workspace, with_cut(rows, cut), workspace.config.service)

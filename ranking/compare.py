@@ -81,7 +81,7 @@ def compare_on_test(workspace: Workspace, first: str, second: str) -> Comparison
 
     test = workspace.periods.test
     with workspace.connect() as connection:
-        truth = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats)
+        truth = read_judged(connection, test, allow_repeats=workspace.allow_repeats)
     values = []
     for name in (first, second):
         values.append(score_lists(evaluate(workspace, model=name, k=max(DEPTHS))[1], truth, K))

@@ -91,7 +91,7 @@ def someone(workspace: Workspace) -> str:
     from ranking.truth import read_judged
 
     with workspace.connect() as connection:
-        truth = read_judged(connection, workspace.periods.test, allow_repeats=workspace.config.allow_repeats)
+        truth = read_judged(connection, workspace.periods.test, allow_repeats=workspace.allow_repeats)
     return str(truth.users[0].as_py())
 
 

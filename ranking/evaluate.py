@@ -52,7 +52,7 @@ def evaluate(
     rows = entity_table.read(workspace, test.start).sort_by([(USER, "ascending"), (ITEM, "ascending")])
     _check_sources(workspace, rows)
     with workspace.connect() as connection:
-        truth = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats)
+        truth = read_judged(connection, test, allow_repeats=workspace.allow_repeats)
         split = read_split(workspace, connection, truth, by)
     scores = score_offline(workspace, loaded, with_cut(rows.select([USER, ITEM]), test.start), progress=progress)
     lists = top_lists(rows, scores, user_groups(rows), max(k, *DEPTHS))

@@ -96,18 +96,18 @@ def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Mate
             read_spine(connection, rows, window, gains, before=periods.validation.start)
             for rows, window in zip(candidates, periods.train, strict=False)
         ]
-        truth = read_judged(connection, periods.validation, allow_repeats=config.allow_repeats)
+        truth = read_judged(connection, periods.validation, allow_repeats=workspace.allow_repeats)
         judged = of_users(candidates[-1], truth.users)
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
         windows = [*periods.train, periods.validation]
         whole = [*spines, validation]
         if config.ranker.add_lost_positives:
             whole = [
-                with_lost_positives(connection, spine, window, gains, allow_repeats=config.allow_repeats)
+                with_lost_positives(connection, spine, window, gains, allow_repeats=workspace.allow_repeats)
                 for spine, window in zip(whole, windows, strict=True)
             ]
         *spines, refitted = [
-            learned_rows(connection, spine, window, config.ranker, number, allow_repeats=config.allow_repeats)
+            learned_rows(connection, spine, window, config.ranker, number, allow_repeats=workspace.allow_repeats)
             for number, (spine, window) in enumerate(zip(whole, windows, strict=True))
         ]
     tables = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from feature_repo.columns import EVENT_TYPE, ITEM, ORIGIN, TIME, USER, VALUE
 from feature_repo.config import Roles
 from feature_repo.errors import ConfigError, DataError
-from feature_repo.lake import IdType, quote
+from feature_repo.lake import ALLOW_REPEATS, IdType, quote
 from feature_repo.loading import typed
 from feature_repo.loading.dataset import Dataset, Field, Kind, SourceTable, fingerprint_files
 from feature_repo.loading.layout import Layout, find_files, read_layouts
@@ -53,6 +53,7 @@ def read_mapping(connection: duckdb.DuckDBPyConnection, path: Path, base: Path) 
         user_attributes=_kinds(mapping.users.attributes) if mapping.users else {},
         item_attributes=_kinds(mapping.items.attributes) if mapping.items else {},
         id_types=mapping.id_type.model_dump(),
+        settings={} if mapping.allow_repeats is None else {ALLOW_REPEATS: mapping.allow_repeats},
     )
 
 

@@ -159,6 +159,7 @@ class Mapping(Section):
     users: UsersMapping | None = None
     items: ItemsMapping | None = None
     id_type: IdTypes = IdTypes()
+    allow_repeats: bool | None = None
 
 
 def load_mapping(path: Path) -> Mapping:

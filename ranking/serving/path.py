@@ -73,7 +73,7 @@ class RequestPath:
         manifest = model_store.read_manifest(workspace, name)
         model = model_store.load(workspace, service_columns(workspace, manifest.service), manifest.name)
         reader, catalogue = FeatureReader.open(workspace), Catalogue.read(workspace)
-        configured = [rule for rule in settings.rules if rule.name != "seen" or not workspace.config.allow_repeats]
+        configured = [rule for rule in settings.rules if rule.name != "seen" or not workspace.allow_repeats]
         where = f"{workspace.config_path}, key serving"
         path = cls(
             workspace=workspace,

@@ -216,7 +216,7 @@ def best_variants(peers: dict[str, Scores]) -> dict[str, str]:
 
 def _truth(workspace: Workspace) -> Truth:
     with workspace.connect() as connection:
-        return read_judged(connection, workspace.periods.test, allow_repeats=workspace.config.allow_repeats)
+        return read_judged(connection, workspace.periods.test, allow_repeats=workspace.allow_repeats)
 
 
 def _digest(handover: Path, quick: bool) -> str:

@@ -106,7 +106,7 @@ def _features(workspace: Workspace) -> None:
 def _write_sources(workspace: Workspace, out: Path) -> None:
     test = workspace.periods.test
     with workspace.connect() as connection:
-        judged = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats).users
+        judged = read_judged(connection, test, allow_repeats=workspace.allow_repeats).users
     rows = entity_table.read(workspace, test.start)
     rows = rows.filter(pc.is_in(rows[USER], value_set=judged.cast(rows[USER].type)))
     for name in workspace.config.candidates.sources:

@@ -51,7 +51,7 @@ def choose_folds(workspace: Workspace, *, pool: bool = True) -> list[Fold]:
     """
     config, test = workspace.config, workspace.periods.test
     with workspace.connect() as connection:
-        judged = len(read_truth(connection, test, allow_repeats=config.allow_repeats).users)
+        judged = len(read_truth(connection, test, allow_repeats=workspace.allow_repeats).users)
         if judged >= ENOUGH_USERS or not pool:
             return [Fold("test", test, config)]
         train = [] if isinstance(config.split.train, SpacedCuts) else config.split.train

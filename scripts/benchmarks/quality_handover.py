@@ -28,7 +28,7 @@ FROM events WHERE {TIME} < ? ORDER BY {TIME}, {USER}, {ITEM}"""
 
 def hand_over(workspace: Workspace, folder: Path) -> Truth:
     """Write the hand-over that quality_peers.py describes; return the truth of the test window, which stays here."""
-    periods, repeats = workspace.periods, workspace.config.allow_repeats
+    periods, repeats = workspace.periods, workspace.allow_repeats
     with workspace.connect() as connection:
         validation = read_judged(connection, periods.validation, allow_repeats=repeats)
         test = read_judged(connection, periods.test, allow_repeats=repeats)

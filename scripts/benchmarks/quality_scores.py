@@ -77,7 +77,7 @@ def check_lists(workspace: Workspace, truth: Truth, name: str, lists: pa.Table) 
         [(rows, items, ranks)] = connection.execute(
             f"SELECT count(*), count(DISTINCT ({USER}, {ITEM})), count(DISTINCT ({USER}, {RANK})) FROM lists"
         ).fetchall()
-    if seen and not workspace.config.allow_repeats:
+    if seen and not workspace.allow_repeats:
         raise DataError(
             f"the lists of {name}", expected="nothing that the user had consumed before the cut",
             got=f"{seen} such pairs", fix="Filter them before the lists are cut to ten.",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from feature_repo.errors import ConfigError, DataError, FutureError
+from feature_repo.workspace import Workspace
 
 HEADER = "user_id,item_id,event_timestamp\n"
 MINIMAL = "name: x\nevents: {files: e.csv}\n"
@@ -338,3 +339,15 @@ def test_a_time_just_before_now_is_fine(write, load):
     now = datetime(2025, 6, 1, tzinfo=UTC)
     source = write({"e.csv": _one_event((now - timedelta(seconds=1)).isoformat()), "mapping.yaml": MINIMAL})
     assert load(source).added["events"] == 1
+
+
+def test_a_data_set_says_that_its_users_come_back(write, load, lake, options):
+    workspace = Workspace(lake.data_dir, options.config)
+    data = {"e.csv": _one_event("2024-01-01")}
+    load(write({**data, "mapping.yaml": MINIMAL}))
+    assert not workspace.allow_repeats
+    load(write({**data, "mapping.yaml": MINIMAL + "allow_repeats: true\n", "e.csv": _one_event("2024-01-02")}))
+    assert workspace.allow_repeats
+    with pytest.raises(DataError, match="setting allow_repeats: expected True, as in the lake"):
+        load(write({"e.csv": _one_event("2024-01-03"), "mapping.yaml": MINIMAL + "allow_repeats: false\n"}))
+    assert Workspace(lake.data_dir, options.config.model_copy(update={"allow_repeats": True})).allow_repeats
