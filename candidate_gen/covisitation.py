@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from scipy import sparse
 
 from candidate_gen.history import recent_items
 from candidate_gen.interactions import DAY, Interactions
-from candidate_gen.neighbours import history_rows, history_scores
+from candidate_gen.neighbours import history_factor, history_rows, history_scores
 from candidate_gen.similarity import keep_top, row_blocks, stack
 from candidate_gen.source import CandidateSource, Events
 
-BLOCK_PAIRS = 4_000_000
+BLOCK_PAIRS: Final = 4_000_000
+# Adding to a table of so many cells per pair is cheaper than sorting the pairs.
+DENSE_CELLS: Final = 8
 
 
 class Covisitation(CandidateSource):
@@ -56,11 +59,12 @@ class Covisitation(CandidateSource):
     def _fit(self, interactions: Interactions) -> None:
         self.similarity_ = self._similarity(_Sequences.of(interactions, self.half_life_days), interactions.shape[1])
         self.history_ = recent_items(interactions, last=self.history, position_decay=self.history_decay)
+        self.factor_ = history_factor(self.history_, self.similarity_)
         self.unvisited_ = np.bincount(interactions.item, interactions.weight, minlength=interactions.shape[1]) == 0
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
         history = history_rows(self.history_, users)
-        scores = history_scores(history, self.similarity_)
+        scores = history_scores(history, self.factor_)
         scores[np.diff(history.indptr) == 0] = np.nan
         scores[:, self.unvisited_] = np.nan
         return scores
@@ -71,7 +75,8 @@ class Covisitation(CandidateSource):
     def _similarity(self, sequences: _Sequences, items: int) -> sparse.csr_array:
         """Count and cut in blocks of first items, so that only one block of pairs is held at a time."""
         mass = np.bincount(sequences.item, sequences.faded, minlength=items)
-        scale = np.power(mass, -self.popularity_exponent, where=mass > 0, out=np.zeros(items))
+        scale = np.power(mass, -self.popularity_exponent, where=mass > 0, out=np.zeros(items))[sequences.item]
+        sequences = replace(sequences, weight=sequences.weight * scale, faded=sequences.faded * scale)
         by_item = np.argsort(sequences.item, kind="stable")
         bounds = np.searchsorted(sequences.item[by_item], np.arange(items + 1))
         most = np.diff(bounds) * self.window * (1 if self.directional else 2)
@@ -82,9 +87,7 @@ class Covisitation(CandidateSource):
             if not self.directional:
                 pairs = zip((first, second, count), self._pairs(sequences, places, ahead=False), strict=True)
                 first, second, count = (np.concatenate(pair) for pair in pairs)
-            count *= scale[first] * scale[second]
-            counts = sparse.coo_array((count, (first - start, second)), shape=(stop - start, items))
-            parts.append(keep_top(counts.tocsr(), self.top_k))
+            parts.append(keep_top(_summed(count, first - start, second, (stop - start, items)), self.top_k))
         return stack(parts, items)
 
     def _pairs(
@@ -103,6 +106,16 @@ class Covisitation(CandidateSource):
         if self.max_gap_days is not None:
             count[sequences.time[later] - sequences.time[earlier] > self.max_gap_days * DAY] = 0
         return first, second, count
+
+
+def _summed(
+    count: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_array | np.ndarray:
+    """Add up the counts of each cell, float32; in a dense table unless most of it would be empty."""
+    rows, width = shape
+    if rows * width <= DENSE_CELLS * len(count):
+        return np.bincount(row * width + column, count, minlength=rows * width).reshape(shape).astype(np.float32)
+    return sparse.coo_array((count, (row, column)), shape=shape).tocsr()
 
 
 @dataclass(frozen=True)

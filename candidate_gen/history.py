@@ -21,21 +21,14 @@ def recent_items(
     one half per half-life of its age. Ages run from the user's own latest target event: a user who comes back after
     years keeps a history. Items beyond the `last` most recent ones are left out; at one time the smaller id is first.
     """
-    users, items = interactions.shape
-    targets = np.flatnonzero(interactions.weight > 0)[::-1]
-    pair = interactions.user[targets].astype(np.int64) * items + interactions.item[targets]
-    distinct, newest = np.unique(pair, return_index=True)
-    latest = targets[newest]
-    user, item = interactions.user[latest], interactions.item[latest]
-    order = np.lexsort((item, -interactions.time[latest], user))
-    latest, user, item = latest[order], user[order], item[order]
-    first = np.searchsorted(user, np.arange(users))[user]
-    position = np.arange(len(user)) - first
+    latest = interactions.latest_targets
+    user, item, first = interactions.user[latest], interactions.item[latest], interactions.first_latest
+    position = np.arange(len(user)) - first[user]
     weight = interactions.weight[latest] * np.power(position_decay, position)
     if half_life_days is not None:
         time = interactions.time[latest]
-        weight *= np.exp2((time - time[first]) / (DAY * half_life_days))
-    kept = (weight > 0) & (position < (len(distinct) if last is None else last))
+        weight *= np.exp2((time - time[first[user]]) / (DAY * half_life_days))
+    kept = (weight > 0) & (position < (len(user) if last is None else last))
     entries = (weight[kept].astype(np.float32), (user[kept], item[kept]))
     matrix = sparse.coo_array(entries, shape=interactions.shape).tocsr()
     matrix.sort_indices()

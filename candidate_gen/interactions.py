@@ -79,6 +79,19 @@ class Interactions:
         return self._matrix(self.weight > 0, self.weight.astype(np.float32))
 
     @cached_property
+    def latest_targets(self) -> np.ndarray:
+        """The latest target event of every pair: ascending users, latest first, at one time the smaller item; int64."""
+        targets = np.flatnonzero(self.weight > 0)[::-1]
+        pair = self.user[targets].astype(np.int64) * self.shape[1] + self.item[targets]
+        latest = targets[np.unique(pair, return_index=True)[1]]
+        return latest[np.lexsort((self.item[latest], -self.time[latest], self.user[latest]))]
+
+    @cached_property
+    def first_latest(self) -> np.ndarray:
+        """Where the users begin in `latest_targets`, and its length behind them: int64 (users + 1,)."""
+        return np.searchsorted(self.user[self.latest_targets], np.arange(self.shape[0] + 1))
+
+    @cached_property
     def has_unconsumed(self) -> bool:
         """Tell whether some user has not consumed all that the weights speak of."""
         return (self.positives.astype(bool) > self.seen).nnz > 0

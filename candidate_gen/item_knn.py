@@ -10,7 +10,7 @@ from scipy import sparse
 
 from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
-from candidate_gen.neighbours import history_rows, history_scores
+from candidate_gen.neighbours import history_factor, history_rows, history_scores
 from candidate_gen.similarity import top_k_product
 from candidate_gen.source import CandidateSource, Events
 
@@ -43,11 +43,12 @@ class ItemKNN(CandidateSource):
         self.history_ = (
             recent_items(interactions, half_life_days=self.half_life_days) if faded else interactions.positives
         )
+        self.factor_ = history_factor(self.history_, self.similarity_)
         self.unliked_ = np.flatnonzero(positives.count_nonzero(axis=0) == 0)
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
         history = history_rows(self.history_, users)
-        scores = history_scores(history, self.similarity_)
+        scores = history_scores(history, self.factor_)
         scores[np.diff(history.indptr) == 0] = np.nan
         scores[:, self.unliked_] = np.nan
         return scores

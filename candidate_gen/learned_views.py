@@ -144,11 +144,7 @@ def _history_columns(log: Interactions, codes: np.ndarray) -> Mapping[str, pa.Ar
 
     Times are cut to seconds: online a time has no more.
     """
-    liked = np.flatnonzero(log.weight > 0)[::-1]
-    pair = log.user[liked].astype(np.int64) * log.shape[1] + log.item[liked]
-    latest = liked[np.unique(pair, return_index=True)[1]]
-    latest = latest[np.lexsort((log.item[latest], -log.time[latest], log.user[latest]))]
-    first = np.searchsorted(log.user[latest], np.arange(log.shape[0] + 1))
+    latest, first = log.latest_targets, log.first_latest
     known = np.maximum(codes, 0)
     length = np.where(codes >= 0, np.minimum(np.diff(first)[known], HISTORY), 0)
     offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int32)

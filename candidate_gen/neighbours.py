@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-# A sparse product costs some three times as much per multiplication as one with a dense right side.
-_SPARSEST_DENSE = 0.125
-_LARGEST_DENSE = 256 << 20
-
+from candidate_gen.similarity import quicker_factor
 
 def history_rows(matrix: sparse.csr_array, users: np.ndarray) -> sparse.csr_array:
     """Return one row of `matrix` per user code, empty for unknown users (-1)."""
@@ -19,10 +16,13 @@ def history_rows(matrix: sparse.csr_array, users: np.ndarray) -> sparse.csr_arra
     return sparse.csr_array(known @ rows) if (users < 0).any() else rows
 
 
-def history_scores(history: sparse.csr_array, similarity: sparse.csr_array) -> np.ndarray:
-    """Return float32 dense `history @ similarity`: for each row the summed similarity to what it holds."""
-    cells = similarity.shape[0] * similarity.shape[1]
-    # Same sums in the same order, so the choice never shows in the scores.
-    if similarity.nnz >= _SPARSEST_DENSE * cells and 4 * cells <= _LARGEST_DENSE:
-        return (history @ similarity.toarray()).astype(np.float32, copy=False)
-    return (history @ similarity).toarray().astype(np.float32, copy=False)
+def history_factor(history: sparse.csr_array, similarity: sparse.csr_array) -> sparse.csr_array | np.ndarray:
+    """Return what `history_scores` multiplies rows of `history` with: float32 similarity, dense where that is quicker."""
+    work = float(np.diff(similarity.indptr)[history.indices].sum(dtype=np.int64))
+    return quicker_factor(similarity, work, history.nnz)
+
+
+def history_scores(history: sparse.csr_array, factor: sparse.csr_array | np.ndarray) -> np.ndarray:
+    """Return float32 dense `history @ factor`: for each row the summed similarity to what it holds."""
+    scores = history @ factor
+    return (scores.toarray() if sparse.issparse(scores) else scores).astype(np.float32, copy=False)

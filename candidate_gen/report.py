@@ -171,8 +171,8 @@ def _mean(values: np.ndarray, users: np.ndarray) -> float:
 
 
 def learned_bytes(source: CandidateSource) -> int:
-    """Return the size of the arrays and sparse matrices among a source's learned attributes."""
-    learned = [value for name, value in vars(source).items() if name.endswith("_")]
+    """Return the size of the arrays and sparse matrices among a source's learned attributes, each counted once."""
+    learned = list({id(value): value for name, value in vars(source).items() if name.endswith("_")}.values())
     dense = [value for value in learned if isinstance(value, np.ndarray)]
     dense += [part for matrix in learned if sparse.issparse(matrix) for part in _arrays(matrix)]
     return sum(array.nbytes for array in dense)

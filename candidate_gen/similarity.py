@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from scipy import sparse
 
+from candidate_gen.selection import best
+
 # Multiplications per block; a product never has more entries than that.
-BLOCK_WORK = 16_000_000
+BLOCK_WORK: Final = 16_000_000
+# A multiplication of two sparse sides costs as much as so many with a dense right side, by bytes of a number.
+SPARSE_COST: Final = {4: 16, 8: 7}
+LARGEST_DENSE: Final = 256 << 20
+# From one entry in so many cells on, a product is searched as a dense one.
+DENSE_SHARE: Final = 4
 
 
 def top_k_product(
@@ -18,17 +26,57 @@ def top_k_product(
 
     `drop`: one column per row of `left` that never counts, say the row itself; -1 for none.
     """
+    work, width = work_per_row(left, right), right.shape[1]
+    factor = quicker_factor(right, float(work.sum()), left.nnz)
+    if isinstance(factor, np.ndarray):
+        work = np.full(left.shape[0], width)
     parts = []
-    for start, stop in row_blocks(work_per_row(left, right), BLOCK_WORK):
-        block = left[start:stop] @ right
-        if drop is not None:
-            block = _without(block, drop[start:stop])
-        parts.append(keep_top(block, k))
-    return stack(parts, right.shape[1])
+    for start, stop in row_blocks(work, BLOCK_WORK):
+        block = left[start:stop] @ factor
+        parts.append(keep_top(_scattered(block), k, drop=None if drop is None else drop[start:stop]))
+    return stack(parts, width)
 
 
-def keep_top(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
+def quicker_factor(right: sparse.csr_array, work: float, entries: int) -> sparse.csr_array | np.ndarray:
+    """Return `right` as it is, or dense where a product of that many multiplications is quicker so.
+
+    `entries`: of the left side; each multiplies a whole row of a dense right side. Both ways add up in one order, so
+    the choice never shows in a product.
+    """
+    cells = right.shape[0] * right.shape[1]
+    dense = SPARSE_COST[right.dtype.itemsize] * work >= float(entries) * right.shape[1]
+    return right.toarray() if dense and cells * right.dtype.itemsize <= LARGEST_DENSE else right
+
+
+def _scattered(block: sparse.csr_array | np.ndarray) -> sparse.csr_array | np.ndarray:
+    """Return a product in float32; dense where it is hardly sparse: a row of all cells is searched sooner."""
+    block = block.astype(np.float32, copy=False)
+    if isinstance(block, np.ndarray) or DENSE_SHARE * block.nnz < block.shape[0] * block.shape[1]:
+        return block
+    return block.toarray()
+
+
+def keep_top(matrix: sparse.csr_array | np.ndarray, k: int, *, drop: np.ndarray | None = None) -> sparse.csr_array:
     """Return the k greatest positive entries of every row, columns ascending; ties go to the smaller column.
+
+    `drop`: one column per row that never counts; -1 for none.
+    """
+    if isinstance(matrix, np.ndarray):
+        return _keep_top_dense(matrix, k, drop)
+    return _keep_top_sparse(matrix if drop is None else _without(matrix, drop), k)
+
+
+def _keep_top_dense(matrix: np.ndarray, k: int, drop: np.ndarray | None) -> sparse.csr_array:
+    rows, width = matrix.shape
+    excluded = None if drop is None else (np.flatnonzero(drop >= 0), drop[drop >= 0])
+    top = best(matrix, k, floor=0.0, excluded=excluded)
+    cells = np.sort(top.row * width + top.item)
+    indptr = np.append(0, np.cumsum(np.bincount(top.row, minlength=rows)))
+    return sparse.csr_array((matrix.ravel()[cells], cells - top.row * width, indptr), shape=matrix.shape)
+
+
+def _keep_top_sparse(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
+    """The same for the entries of a sparse matrix.
 
     One sort of 64-bit keys (row, then value descending) finds every row's k-th value: the bits of positive floats
     order as the floats do.
@@ -63,7 +111,7 @@ def strongest_into(similarity: sparse.csr_array, k: int) -> sparse.csr_array:
     parts = []
     for start, stop in row_blocks(np.diff(columns.indptr), BLOCK_WORK):
         block = sparse.csr_array(columns[:, start:stop].T)
-        parts.append(keep_top(_without(block, np.arange(start, stop)), k))
+        parts.append(keep_top(_scattered(block), k, drop=np.arange(start, stop)))
     return stack(parts, similarity.shape[0])
 
 

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from candidate_gen.history import recent_items
 from candidate_gen.interactions import Interactions
-from candidate_gen.neighbours import history_rows, history_scores
+from candidate_gen.neighbours import history_factor, history_rows, history_scores
 from candidate_gen.similarity import scale_columns, top_k_product, unit_rows
 from candidate_gen.source import CandidateSource
 
@@ -50,11 +50,12 @@ class UserKNN(CandidateSource):
         neighbours = sparse.csr_array(vectors[self.pool_].T)
         self.neighbours_ = top_k_product(vectors, neighbours, self.k, drop=place)
         self.consumed_ = interactions.decayed(self.half_life_days)[self.pool_]
+        self.factor_ = history_factor(self.neighbours_, self.consumed_)
         self.inactive_ = np.diff(interactions.positives.indptr) == 0
         self.unliked_ = np.bincount(interactions.item, interactions.weight, minlength=interactions.shape[1]) == 0
 
     def score_batch(self, users: np.ndarray) -> np.ndarray:
-        scores = history_scores(history_rows(self.neighbours_, users), self.consumed_)
+        scores = history_scores(history_rows(self.neighbours_, users), self.factor_)
         inactive = users < 0
         inactive[~inactive] = self.inactive_[users[~inactive]]
         scores[inactive] = np.nan

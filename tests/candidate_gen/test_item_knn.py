@@ -70,8 +70,10 @@ def test_items_without_a_matching_neighbour_are_scored_zero_and_not_proposed(rea
 
 def test_the_scores_do_not_depend_on_how_full_the_similarity_is_stored(random_log, monkeypatch):
     log = random_log(3)
-    source: ItemKNN = BM25ItemKNN(neighbours=6).fit(log)
-    users = np.arange(log.shape[0], dtype=np.int32)
-    dense = source.score_batch(users)
-    monkeypatch.setattr("candidate_gen.neighbours._SPARSEST_DENSE", 2.0)
-    assert source.score_batch(users).tobytes() == dense.tobytes()
+    users, found = np.arange(log.shape[0], dtype=np.int32), {}
+    for kind, cost in ((np.ndarray, 1e9), (sparse.csr_array, 0.0)):
+        monkeypatch.setattr("candidate_gen.similarity.SPARSE_COST", {4: cost, 8: cost})
+        source: ItemKNN = BM25ItemKNN(neighbours=6).fit(log)
+        assert isinstance(source.factor_, kind)
+        found[kind] = source.score_batch(users).tobytes(), source.similarity_.toarray().tobytes()
+    assert found[np.ndarray] == found[sparse.csr_array]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,9 +28,11 @@ def slow_top(matrix: np.ndarray, k: int) -> np.ndarray:
 @given(SMALL, st.integers(1, 10))
 @settings(derandomize=True, max_examples=80, deadline=None)
 def test_keep_top_breaks_ties_by_column(matrix, k):
-    kept = keep_top(sparse.csr_array(matrix), k)
-    np.testing.assert_array_equal(kept.toarray(), slow_top(matrix, k))
-    assert (kept.data > 0).all()
+    for form in (sparse.csr_array(matrix), matrix):
+        kept = keep_top(form, k)
+        np.testing.assert_array_equal(kept.toarray(), slow_top(matrix, k))
+        assert (kept.data > 0).all()
+        assert all((np.diff(kept.indices[start:stop]) > 0).all() for start, stop in pairwise(kept.indptr))
 
 
 def test_keep_top_takes_columns_in_any_order():
@@ -36,15 +40,17 @@ def test_keep_top_takes_columns_in_any_order():
     assert keep_top(matrix, 2).indices.tolist() == [0, 2]
 
 
-@given(SMALL, st.integers(1, 4), st.integers(1, 40))
-@settings(derandomize=True, max_examples=50, deadline=None)
-def test_product_does_not_depend_on_the_blocks(matrix, k, limit):
+@given(SMALL, st.integers(1, 4), st.integers(1, 40), st.sampled_from([0, 1e9]), st.sampled_from([0, 1e9]))
+@settings(derandomize=True, max_examples=80, deadline=None)
+def test_product_does_not_depend_on_the_blocks_or_how_full_they_are_stored(matrix, k, limit, cost, share):
     left, right = sparse.csr_array(matrix), sparse.csr_array(matrix.T)
     drop = np.arange(len(matrix)) - 1  # the row before; none for the first
     expected = matrix @ matrix.T
     expected[drop[1:] + 1, drop[1:]] = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(similarity, "BLOCK_WORK", limit)
+        patch.setattr(similarity, "SPARSE_COST", {4: cost, 8: cost})
+        patch.setattr(similarity, "DENSE_SHARE", share)
         found = top_k_product(left, right, k, drop=drop)
     np.testing.assert_allclose(found.toarray(), slow_top(expected, k), rtol=1e-6)
 
