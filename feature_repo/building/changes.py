@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.building.snapshots import EPOCH, to_us
+from feature_repo.building.snapshots import DAY, EPOCH, to_us
 from feature_repo.columns import ITEM, TIME, USER
 from feature_repo.lake import quote
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import duckdb
 
 LOG: Final = "log"
-DAY: Final = 86_400_000_000
 _EARLIEST: Final = to_us(datetime(1000, 1, 1, tzinfo=UTC))
 _SQL_TYPES: Final = {"number": "DOUBLE", "category": "VARCHAR"}
 

@@ -1,12 +1,14 @@
-"""When views that are computed by the week or month have rows, and which of those times a build asks for."""
+"""When views that are computed by the week or month have rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.building.snapshots import DAY
 from feature_repo.columns import ITEM, TIME, USER
 
 if TYPE_CHECKING:
@@ -52,13 +54,29 @@ def register_snapshots(connection: duckdb.DuckDBPyConnection, snapshots: np.ndar
             )
 
 
-def any_moment(connection: duckdb.DuckDBPyConnection, relations: list[str], bases: np.ndarray) -> bool:
-    """Tell whether one of the relations has a row at a snapshot that is no base."""
-    listed = pa.table({TIME: pa.array(bases, pa.timestamp("us", tz="UTC"))})
-    connection.register("listed_bases", listed)
-    found = any(
-        connection.execute(f"SELECT 1 FROM {name} ANTI JOIN listed_bases USING ({TIME}) LIMIT 1").fetchall()
-        for name in relations
-    )
-    connection.unregister("listed_bases")
-    return found
+def own_snapshots(
+    snapshots: np.ndarray, relations: Collection[str], versions: Callable[[str], np.ndarray]
+) -> np.ndarray:
+    """Return those of the snapshots (int64 microseconds, ascending) at which one of the relations of RARE has rows.
+
+    `versions`: the times of all rows of `users` or `items`, by the table's name, in any order. The relations made of
+    these snapshots alone are those made of all of them.
+    """
+    chosen = np.zeros(len(snapshots), bool)
+    for period, often in PERIODS.items():
+        read = [name for name in relations if name.startswith(often)]
+        if read:
+            within = _PERIOD_OF[period](snapshots)
+            chosen |= np.concatenate([[True], within[1:] != within[:-1]])
+        for table in KEYS:
+            if f"{often}_{table}" in read:
+                place = np.searchsorted(snapshots, versions(table))
+                chosen[place[(place > 0) & (place < len(snapshots))]] = True
+    return snapshots[chosen]
+
+
+# Weeks begin on Mondays: 1970-01-01 was a Thursday.
+_PERIOD_OF: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "week": lambda times: (times // DAY + 3) // 7,
+    "month": lambda times: times.astype("datetime64[us]").astype("datetime64[M]"),
+}

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from feature_repo.building.moments import own_snapshots
 from feature_repo.building.parts import EMPTY, write_empty, write_parts
 from feature_repo.building.plan import Plan, log_change, plan_view
 from feature_repo.building.snapshots import workspace_calendar
 from feature_repo.building.state import ViewState
 from feature_repo.building.transform import ViewTransform, view_columns
+from feature_repo.building.view_sql import ViewSql
+from feature_repo.columns import TIME
 from feature_repo.data_set import DataSet
 from feature_repo.discovery import Definitions, discover, sql_path
+from feature_repo.lake import new_connection, parquet
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,7 +69,7 @@ def _plans(
 ) -> list[tuple[ViewTransform, Plan]]:
     chosen = [definitions.computed_view(name) for name in views] or list(definitions.computed.values())
     manifest = workspace.lake.manifest()
-    snapshots = tuple(int(time) for time in workspace_calendar(workspace, cuts))
+    snapshots = workspace_calendar(workspace, cuts)
     roles = workspace.lake.roles(workspace.config).model_dump()
     loads = tuple(load.fingerprint for load in manifest.loads)
     planned = []
@@ -73,11 +80,29 @@ def _plans(
             schema=transform.schema_digest,
             roles=sha256(json.dumps(roles, sort_keys=True).encode()).hexdigest(),
             loads=loads,
-            snapshots=snapshots if transform.sql.on_calendar else (),
+            snapshots=tuple(_own_snapshots(workspace, transform.sql, snapshots).tolist()),
         )
         old = ViewState.read(workspace.feature_path(view.name))
         planned.append((transform, plan_view(view.name, old, target, log_change(workspace, transform.sql, old))))
     return planned
+
+
+def _own_snapshots(workspace: Workspace, sql: ViewSql, snapshots: np.ndarray) -> np.ndarray:
+    """Return the snapshots at which a view can have rows: of what is computed by the week only the first of each."""
+    if not sql.on_calendar:
+        return snapshots[:0]
+    if sql.moments is None:
+        return snapshots
+    return own_snapshots(snapshots, sql.moments, partial(_versions, workspace))
+
+
+def _versions(workspace: Workspace, table: str) -> np.ndarray:
+    paths = workspace.lake.paths(table)
+    if not paths:
+        return np.empty(0, np.int64)
+    with new_connection(workspace.config.engine) as connection:
+        times = connection.sql(f"SELECT DISTINCT epoch_us({TIME}) AS time FROM {parquet(paths)}").to_arrow_table()
+    return times["time"].to_numpy()
 
 
 def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:

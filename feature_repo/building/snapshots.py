@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+DAY: Final = 86_400_000_000
 CLOCK_FILE: Final = "clock.json"
 
 

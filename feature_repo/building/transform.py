@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql
-from feature_repo.building.moments import any_moment, register_snapshots
+from feature_repo.building.moments import register_snapshots
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, TIME
 from feature_repo.errors import ContractError, did_you_mean
@@ -89,9 +89,6 @@ class ViewTransform:
         create_attributes(connection, data.user_attributes, data.item_attributes)
         register_snapshots(connection, snapshots)
         known = snapshots[:0] if bases is None else bases
-        if len(known) and self.sql.moments and not any_moment(connection, self.sql.moments, known):
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
-            return
         own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own}")
         # A table that a file misspells must not turn out to be a variable of this module.

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from feature_repo.building.moments import any_moment, register_snapshots
+from feature_repo.building.moments import RARE, own_snapshots, register_snapshots
 from feature_repo.building.snapshots import to_us, workspace_calendar
 from feature_repo.building.transform import RESULT, ViewTransform, sql_type
 from feature_repo.building.view_sql import ViewSql
@@ -16,6 +17,9 @@ from feature_repo.data_set import DataSet
 from feature_repo.discovery import discover, sql_path
 from feature_repo.errors import ContractError
 from feature_repo.workspace import Workspace
+
+
+TIMES = pa.timestamp("us", tz="UTC")
 
 
 @pytest.fixture
@@ -172,5 +176,24 @@ def test_weeks_and_months_begin_with_their_first_snapshot(small_workspace) -> No
             assert [time for (time,) in rows] == [times[place] for place in expected]
             users = connection.execute(f"SELECT count(*), count(DISTINCT user_id) FROM {name}_users").fetchall()
             assert users == [(8 * len(expected), 8)]
-        assert any_moment(connection, ["weekly_users"], snapshots[:5])
-        assert not any_moment(connection, ["weekly_users", "monthly_snapshots"], snapshots[[0, 2, 4, 6]])
+
+
+@pytest.mark.parametrize("relation", RARE)
+def test_a_view_of_rare_moments_needs_their_snapshots_alone(small_workspace, small_log, relation: str) -> None:
+    tables = small_log(34)
+    later = [datetime(2024, 2, day, hour, tzinfo=UTC) for day, hour in ((7, 0), (7, 5), (20, 15), (28, 1))]
+    for key, table in (("user_id", "users"), ("item_id", "items")):
+        again = tables[table].slice(0, len(later)).set_column(1, "event_timestamp", pa.array(later, TIMES))
+        tables[table] = pa.concat_tables([tables[table], again])
+    workspace = small_workspace(34, tables=tables)
+    snapshots = workspace_calendar(workspace)
+    known = [to_us(time) for time in later]
+    own = own_snapshots(snapshots, [relation], lambda table: np.array(known))
+    assert len(own) < len(snapshots) / 3
+    found = []
+    with workspace.connect() as connection:
+        for chosen in (snapshots, own):
+            register_snapshots(connection, chosen)
+            found.append(connection.sql(f"FROM {relation} ORDER BY ALL").to_arrow_table())
+    assert found[0].equals(found[1])
+    assert found[0]["event_timestamp"].cast("int64").unique().sort().to_numpy().tolist() == own.tolist()
