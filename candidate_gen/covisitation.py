@@ -82,13 +82,22 @@ class Covisitation(CandidateSource):
         most = np.diff(bounds) * self.window * (1 if self.directional else 2)
         parts = []
         for start, stop in row_blocks(most, BLOCK_PAIRS):
-            places = by_item[bounds[start] : bounds[stop]]
-            first, second, count = self._pairs(sequences, places, ahead=True)
-            if not self.directional:
-                pairs = zip((first, second, count), self._pairs(sequences, places, ahead=False), strict=True)
-                first, second, count = (np.concatenate(pair) for pair in pairs)
-            parts.append(keep_top(_summed(count, first - start, second, (stop - start, items)), self.top_k))
+            counts = self._counts(sequences, by_item[bounds[start] : bounds[stop]], start, (stop - start, items))
+            parts.append(keep_top(counts, self.top_k))
         return stack(parts, items)
+
+    def _counts(
+        self, sequences: _Sequences, places: np.ndarray, first_item: int, shape: tuple[int, int]
+    ) -> sparse.csr_array | np.ndarray:
+        """Return the counts of the given places' items, float32; many places of one item are counted in turns."""
+        step = max(1, BLOCK_PAIRS // self.window)
+        total = None
+        for turn in range(0, max(len(places), 1), step):
+            for ahead in (True,) if self.directional else (True, False):
+                first, second, count = self._pairs(sequences, places[turn : turn + step], ahead=ahead)
+                part = _summed(count, first - first_item, second, shape)
+                total = part if total is None else total + part
+        return total.astype(np.float32)
 
     def _pairs(
         self, sequences: _Sequences, places: np.ndarray, *, ahead: bool
@@ -111,10 +120,10 @@ class Covisitation(CandidateSource):
 def _summed(
     count: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]
 ) -> sparse.csr_array | np.ndarray:
-    """Add up the counts of each cell, float32; in a dense table unless most of it would be empty."""
+    """Add up the counts of each cell, float64; in a dense table unless most of it would be empty."""
     rows, width = shape
     if rows * width <= DENSE_CELLS * len(count):
-        return np.bincount(row * width + column, count, minlength=rows * width).reshape(shape).astype(np.float32)
+        return np.bincount(row * width + column, count, minlength=rows * width).reshape(shape)
     return sparse.coo_array((count, (row, column)), shape=shape).tocsr()
 
 

@@ -99,13 +99,22 @@ def _config(sources: dict[str, object], extra_pairs: int = 0, **settings: object
 def make_workspace() -> Callable[..., Workspace]:
     """Write (user, item, day, type) events into a lake: `buy` is a label, `buy` and `skip` consume, `view` does not."""
 
-    def make(folder: Path, events: Sequence[tuple], *, known: Sequence = (), sources: dict | None = None, **settings):
+    def make(
+        folder: Path,
+        events: Sequence[tuple],
+        *,
+        known: Sequence = (),
+        items: dict[str, list] | None = None,
+        sources: dict | None = None,
+        **settings,
+    ) -> Workspace:
         user, item, days, kind = (list(column) for column in zip(*events, strict=True))
         times = pa.array([START + timedelta(days=day) for day in days], pa.timestamp("us", "UTC"))
         log = pa.table({"user_id": user, "item_id": item, "event_timestamp": times, "event_type": kind})
         people = _table({"user_id": pa.array(known, log["user_id"].type)}, "user_id")
         lake = Lake(folder)
         files = {"events": log.append_column("value", pa.nulls(len(log), pa.float64())), "users": people}
+        files |= {"items": _table(items, "item_id")} if items else {}
         lake.root.mkdir(parents=True)
         for name, table in files.items():
             pq.write_table(table, lake.root / f"{name}.parquet")

@@ -33,6 +33,7 @@ def slow_similarity(log: Interactions, source: Covisitation) -> np.ndarray:
     return counts * scale[:, None] * scale
 
 
+@pytest.mark.parametrize("dense", [0, 10**6])
 @pytest.mark.parametrize("directional", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -42,8 +43,9 @@ def slow_similarity(log: Interactions, source: Covisitation) -> np.ndarray:
         {"window": 4, "half_life_days": None, "max_gap_days": 2.0},
     ],
 )
-def test_equals_the_slow_version(random_log, monkeypatch, directional, options):
+def test_equals_the_slow_version(random_log, monkeypatch, directional, options, dense):
     monkeypatch.setattr(covisitation, "BLOCK_PAIRS", 37)
+    monkeypatch.setattr(covisitation, "DENSE_CELLS", dense)
     log = random_log(5)
     source = Covisitation(directional, history=4, history_decay=0.7, **options).fit(log)
     similarity = slow_similarity(log, source)

@@ -4,13 +4,14 @@ import json
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from candidate_gen.configured import configured_sources
 from candidate_gen.interactions import read_interactions
 from candidate_gen.report import report_candidates
 from feature_repo.errors import DataError
-from ranking.truth import read_truth
+from ranking.truth import read_judged, read_truth
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,26 @@ def test_users_are_told_apart_by_history_and_cold_ones_are_served(judged):
     assert groups["0"].users == 1
     assert groups["0"].fewest == groups["0"].candidates == 3  # what popularity proposes
     assert sum(group.users for name, group in groups.items() if name != "0") == report.users
+
+
+def test_proposals_of_items_without_an_event_count_as_new(make_workspace, random_events, tmp_path):
+    events = random_events(7, users=30, items=25, events=500)
+    colours = {f"i{number}": "red" if number % 2 else "blue" for number in range(5, 40)}  # i30 and above are new
+    items = {"item_id": list(colours), "colour": list(colours.values())}
+    content = {"class": "candidate_gen.content.Content", "depth": 12, "params": {"min_items": 1}}
+    sources = {"content": content, "popular": {"class": "candidate_gen.popularity.Popularity", "depth": 5}}
+    workspace = make_workspace(tmp_path / "d", events, items=items, sources=sources)
+    cut = workspace.periods.test.start
+    report = report_candidates(workspace, cut)
+    with workspace.connect() as connection:
+        log = read_interactions(connection, cut)
+        users = read_judged(connection, workspace.periods.test, allow_repeats=False).users
+    top = configured_sources(workspace.config.candidates)["content"].fit(log).recommend(users, 12)
+    old = set(log.item_ids.take(pa.array(log.item)).to_pylist())
+    share = np.mean([item not in old for item in top["item_id"].to_pylist()])
+    assert 0 < share < 1
+    assert report.sources["content"].new == pytest.approx(share)
+    assert report.sources["popular"].new == 0
 
 
 def test_the_report_is_json(judged):
