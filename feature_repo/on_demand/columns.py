@@ -137,7 +137,7 @@ def numbers(column: Column) -> np.ndarray:
 
 
 def _numbers(values: pa.Array) -> np.ndarray:
-    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
 
 
 def whole_seconds(column: Column) -> np.ndarray:
@@ -148,7 +148,8 @@ def whole_seconds(column: Column) -> np.ndarray:
 def _whole_seconds(times: pa.Array) -> np.ndarray:
     moments = times.to_numpy(zero_copy_only=False)
     result = (moments.view(np.int64) // _SECOND).astype(np.float64)
-    result[np.isnat(moments)] = np.nan
+    if times.null_count:
+        result[np.isnat(moments)] = np.nan
     return result
 
 
@@ -156,7 +157,8 @@ def seconds(times: pa.Array) -> np.ndarray:
     """Times in microseconds as seconds: float64, NaN for null."""
     moments = times.to_numpy(zero_copy_only=False)
     result = moments.view(np.int64) / 1e6
-    result[np.isnat(moments)] = np.nan
+    if times.null_count:
+        result[np.isnat(moments)] = np.nan
     return result
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_repo.first_stage import (
     HISTORY_ITEMS,
@@ -28,7 +27,8 @@ from feature_repo.first_stage import (
 )
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import Codes, NumberedLists, RowLists, begins, elements, padded
+from feature_repo.on_demand.codes import Codes, at_indices
+from feature_repo.on_demand.lists import NumberedLists, RowLists, begins, elements, padded, row_numbers
 from feature_repo.on_demand.shared import Column, Shared
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _History:
     def of(cls, items: Column, times: Column, listed: Codes) -> Self:
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
-        time = elements(times).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        time = elements(times).to_numpy(zero_copy_only=False).view(np.int64)
         hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
         fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
         code = listed.find(numbered.lists.values)
@@ -155,7 +155,7 @@ class _Listed:
         lists = [RowLists.of(column) for column in ids]
         lengths = np.concatenate([one.lengths for one in lists])
         encoded = pa.concat_arrays([one.values for one in lists]).dictionary_encode()
-        code = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False) + np.int32(1)
+        code = at_indices(np.append(np.arange(1, len(encoded.dictionary) + 1, dtype=np.int32), np.int32(0)), encoded)
         weight = pa.concat_arrays([column.flatten() for column in weights]).to_numpy(zero_copy_only=False)
         width = int(lengths.max(initial=0))
         first = np.cumsum([0, *(len(one.lengths) for one in lists)])
@@ -184,9 +184,9 @@ class _Neighbours:
             )
         else:
             listed = _Listed.of([_distinct(column) for column in ids], weights)
-        numbers = [column.numbers if isinstance(column, Shared) else np.arange(len(column)) for column in ids]
-        row = np.stack([number + start for number, start in zip(numbers, listed.first, strict=False)])
-        return cls(listed.items, row, listed.length[row] > 0, listed.code, listed.weight)
+        row = np.stack([row_numbers(column) for column in ids])
+        row += listed.first[:-1, None]
+        return cls(listed.items, row, listed.length.take(row) > 0, listed.code, listed.weight)
 
 
 def _distinct(column: Column) -> pa.ListArray:

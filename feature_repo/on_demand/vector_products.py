@@ -8,8 +8,9 @@ they rotate at every refit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow as pa
 from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, numbers, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, RowLists, derived_lists, numbers_in, padded
+from feature_repo.on_demand.lists import RowLists, as_numbers, derived_lists, padded, row_numbers
 from feature_repo.on_demand.shared import Column
 
 if TYPE_CHECKING:
@@ -39,33 +40,42 @@ def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str
     return result
 
 
+@dataclass(frozen=True)
+class _Vectors:
+    """Distinct vectors: float64 (lists, longest), zeros behind the shorter ones; lengths, and sizes, NaN for none."""
+
+    matrix: np.ndarray
+    length: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, column: pa.ListArray) -> Self:
+        lists = RowLists.of(column)
+        matrix = padded(as_numbers(lists.values), lists.lengths, lists.longest)
+        size = np.where(lists.lengths > 0, lists.lengths, np.nan)
+        return cls(matrix, np.sqrt((matrix * matrix).sum(axis=1)), size)
+
+    def cut(self, width: int) -> np.ndarray:
+        """Return the first columns of the vectors."""
+        return self.matrix if self.matrix.shape[1] == width else np.ascontiguousarray(self.matrix[:, :width])
+
+
 def _products(users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
     """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
-    user, item = NumberedLists.of(users), NumberedLists.of(items)
-    left, right = derived_lists(users, _vectors), derived_lists(items, _vectors)
-    width = min(left.shape[1], right.shape[1])  # what is longer has nothing of its length on the other side
-    left, right = (np.ascontiguousarray(side[:, :width]) for side in (left, right))
-    dot = np.empty(len(user.row))
+    user, item = derived_lists(users, _Vectors.of), derived_lists(items, _Vectors.of)
+    user_row, item_row = row_numbers(users), row_numbers(items)
+    # What is longer has nothing of its length on the other side.
+    width = min(user.matrix.shape[1], item.matrix.shape[1])
+    left, right = user.cut(width), item.cut(width)
+    dot = np.empty(len(user_row))
     for start in range(0, len(dot), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        vectors = left.take(user.row[rows], axis=0)
-        vectors *= right.take(item.row[rows], axis=0)
-        dot[rows] = vectors.sum(axis=1)
-    size = user.sizes
-    dot[(size == 0) | (size != item.sizes)] = np.nan
-    length = derived_lists(users, _lengths).take(user.row) * derived_lists(items, _lengths).take(item.row)
+        vectors = left.take(user_row[rows], axis=0)
+        vectors *= right.take(item_row[rows], axis=0)
+        vectors.sum(axis=1, out=dot[rows])
+    dot[user.size.take(user_row) != item.size.take(item_row)] = np.nan
+    length = user.length.take(user_row) * item.length.take(item_row)
     return dot, np.divide(dot, length, out=np.full(len(dot), np.nan), where=length > 0)
-
-
-def _vectors(column: pa.ListArray) -> np.ndarray:
-    """Return the vectors as float64 (lists, longest)."""
-    lists = RowLists.of(column)
-    return padded(numbers_in(column), lists.lengths, lists.longest)
-
-
-def _lengths(column: pa.ListArray) -> np.ndarray:
-    vectors = _vectors(column)
-    return np.sqrt((vectors * vectors).sum(axis=1))
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:

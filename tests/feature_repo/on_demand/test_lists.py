@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import feature_repo.on_demand.lists as lists_module
-from feature_repo.on_demand.lists import Codes, Lookup, NumberedLists, RowLists, elements, padded
+from feature_repo.on_demand.codes import TABLE_CELLS, Codes, Lookup
+from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded
 from feature_repo.on_demand.shared import Shared
 
 FAR = [-(2**63), 2**63 - 1, 2**40, -(2**40), 0, 1, 2, 3, 4_000_000, 4_200_000]
@@ -62,7 +62,7 @@ def test_codes_are_positions_from_one(vocabulary: list[int], values: list[int]) 
 def test_a_key_is_found_where_it_first_stands(keys: list[int], wanted: list[int]) -> None:
     expected = [keys.index(key) if key in keys else -1 for key in wanted]
     asked = np.array(wanted, np.int64)
-    for cells in (10, lists_module.TABLE_CELLS + 1):
+    for cells in (10, TABLE_CELLS + 1):
         assert Lookup.of(np.array(keys, np.int64), cells).find(asked).tolist() == expected
 
 
