@@ -17,32 +17,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
-import pyarrow as pa
 from features_data import make_lake, scaled
-from report import Row, median, show, write_json
+from features_pairs import pairs
+from report import Row, show, timed, write_json
 
 from feature_repo.building.run import build_features
 from feature_repo.config import EngineConfig
 from feature_repo.data_dir import data_dir
 from feature_repo.data_set import DataSet
 from feature_repo.discovery import discover
-from feature_repo.lake import Lake, parquet
+from feature_repo.lake import Lake
 from feature_repo.loading import LoadOptions, World, load_source
-from feature_repo.on_demand import affinity, audience, context, recency, segment_taste, trend
-from feature_repo.on_demand.columns import PairFunction
-from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 ML_1M = ROOT.parent / "shared" / "data" / "ml-1m-positives"
-FUNCTIONS = (affinity, audience, context, recency, segment_taste, trend)
 LARGE_VIEWS = (
     "user_activity", "user_habits", "item_popularity", "item_engagement", "item_encoding", "item_audience",
     "user_category_affinity", "user_segments",
@@ -56,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--ml-1m", type=Path, default=ML_1M, metavar="DIRECTORY", help="MovieLens-1M, as it is shipped")
     parser.add_argument("--big", type=int, nargs="?", const=100_000_000, metavar="EVENTS", help="default 100,000,000")
-    parser.add_argument("--only-big", action="store_true", help="leave out the other cases")
+    parser.add_argument("--only", choices=("views", "pairs", "big"), help="leave out the other cases")
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build:
@@ -64,9 +56,9 @@ def main() -> None:
     rows: list[Row] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        if not options.only_big:
+        if options.only != "big":
             rows += views_and_pairs(Path(folder), options, notes)
-        if options.big or options.quick:
+        if options.only in (None, "big") and (options.big or options.quick):
             rows += large_log(options.big or 300_000, Path(folder), notes)
     show("Feature views (smaller is better, except events/s; ratio above 1: ours is better)", rows, notes)
     if options.json:
@@ -77,29 +69,34 @@ def views_and_pairs(folder: Path, options: argparse.Namespace, notes: list[str])
     source = "synthetic" if options.quick else str(options.ml_1m)
     if not options.quick and not options.ml_1m.exists():
         raise SystemExit(f"There is no MovieLens-1M in {options.ml_1m}: name it with --ml-1m, or run with --quick.")
-    world = World(users=300, items=200, days=90)
-    load_source(source, Lake(folder), LoadOptions(world=world))
+    load_source(source, Lake(folder), LoadOptions(world=World(users=300, items=200, days=90)))
     whole = Workspace.open(folder)
-    last = whole.now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
     discover(DataSet.of(whole))  # imports Feast
-    rows = []
-    for name, fixed in (("cuts are dates", True), ("cuts are quantiles", False)):
-        shutil.rmtree(folder / "features", ignore_errors=True)
-        yesterday, today = (at(whole, moment, last, fixed) for moment in (last, last + timedelta(days=1)))
-        seconds, cpu = timed(lambda now=yesterday: build_features(now))
-        rows.append(Row(f"ml-1m backfill, {name}", "time", "s", seconds))
-        rows.append(Row(f"ml-1m backfill, {name}", "processor time", "s", cpu))
-        seconds, cpu = timed(lambda now=today: build_features(now))
-        rows.append(Row(f"ml-1m one more day, {name}", "time", "s", seconds))
-        rows.append(Row(f"ml-1m one more day, {name}", "processor time", "s", cpu))
-    views = discover(DataSet.of(today)).computed
-    [(events,)] = today.connect().execute("SELECT count(*) FROM events").fetchall()
-    notes.append(
-        f"Backfill: {len(views)} views of {events:,} events at {(last - whole.lake.time_range()[0]).days} days."
-    )
     if options.quick:
         notes.append("Quick: a synthetic world stands for MovieLens-1M.")
-    return rows + pairs(today, 100_000 if options.quick else 1_000_000)
+    rows = views(whole, notes) if options.only != "pairs" else []
+    if options.only != "views":
+        build_features(whole)
+        rows += pairs(whole, 100_000 if options.quick else 1_000_000)
+    return rows
+
+
+def views(whole: Workspace, notes: list[str]) -> list[Row]:
+    """Measure a backfill up to three days before the log's end and one day more, with cuts that stay and that move."""
+    last = whole.now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    rows = []
+    for name, fixed in (("cuts are dates", True), ("cuts are quantiles", False)):
+        shutil.rmtree(whole.data_dir / "features", ignore_errors=True)
+        for case, moment in (("backfill", last), ("one more day", last + timedelta(days=1))):
+            workspace = at(whole, moment, last, fixed)
+            seconds, cpu = timed(lambda now=workspace: build_features(now))
+            rows.append(Row(f"ml-1m {case}, {name}", "time", "s", seconds))
+            rows.append(Row(f"ml-1m {case}, {name}", "processor time", "s", cpu))
+    computed = discover(DataSet.of(whole)).computed
+    [(events,)] = workspace.connect().execute("SELECT count(*) FROM events").fetchall()
+    days = (last - whole.lake.time_range()[0]).days
+    notes.append(f"Backfill: {len(computed)} views of {events:,} events at {days} days.")
+    return rows
 
 
 def at(workspace: Workspace, now: datetime, cuts_at: datetime, fixed: bool) -> Workspace:
@@ -115,99 +112,6 @@ def at(workspace: Workspace, now: datetime, cuts_at: datetime, fixed: bool) -> W
             }
         )
     return Workspace(workspace.data_dir, workspace.config.model_copy(update=changed))
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and processor seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def pairs(workspace: Workspace, many: int) -> list[Row]:
-    """Measure every function on the pairs of one request and on the rows of a training set, on one core."""
-    pa.set_cpu_count(1)
-    rows, total = [], {"one request": 0.0, "training": 0.0, "training, processor": 0.0}
-    for module in FUNCTIONS:
-        function, known = module.FUNCTION, stored(workspace, module)
-        held = {name: Values(column) for name, (key, column) in known.items() if key == "item_id"}
-        given = request(workspace, function, known, held, count=300)
-        function.on_columns(given())
-        spent = median(timed(lambda run=function.on_columns, given=given: run(given()))[0] for _ in range(200)) * 1e3
-        rows.append(Row("300 candidates", function.name, "ms", spent))
-        training = frame(workspace, function, known, users=5_000, count=many)
-        seconds, cpu = timed(lambda table=training, run=module.on_arrow: run(table))
-        rows.append(Row(f"{many:,} rows", function.name, "s", seconds))
-        for name, figure in zip(total, (spent, seconds, cpu), strict=True):
-            total[name] += figure
-    rows.append(Row("300 candidates", "all", "ms", total["one request"]))
-    rows.append(Row(f"{many:,} rows", "all", "s", total["training"]))
-    rows.append(Row(f"{many:,} rows", "all, processor time", "s", total["training, processor"]))
-    return sorted(rows, key=lambda row: row.case)
-
-
-def stored(workspace: Workspace, module: ModuleType) -> dict[str, tuple[str, pa.Array]]:
-    """Return a function's inputs as they are known now: by name the keys of the view and a value per entity."""
-    columns = {}
-    views = discover(DataSet.of(workspace)).computed
-    with workspace.connect() as connection:
-        for view, wanted in module.FUNCTION.inputs.items():
-            keys = ",".join(field.name for field in views[view].entity_columns)
-            files = parquet([str(path) for path in workspace.feature_path(view).rglob("*.parquet")])
-            rows = connection.sql(
-                f"SELECT {', '.join(wanted)} FROM {files} QUALIFY row_number() OVER "
-                f"(PARTITION BY {keys} ORDER BY event_timestamp DESC) = 1 ORDER BY {keys}"
-            ).to_arrow_table()
-            columns |= {name: (keys, rows[name].combine_chunks()) for name in wanted}
-    return columns
-
-
-def request(
-    workspace: Workspace,
-    function: PairFunction,
-    known: dict[str, tuple[str, pa.Array]],
-    held: dict[str, Values],
-    count: int,
-) -> Callable[[], dict[str, Shared]]:
-    """Return what makes the columns of one request: item views are held in memory, a user's row comes with it."""
-    rng = np.random.default_rng(0)
-    items = rng.integers(0, max((len(column) for key, column in known.values() if key == "item_id"), default=1), count)
-    said = asked(workspace, function, count)
-
-    def given() -> dict[str, Shared]:
-        columns = {name: Shared(Values(column)) for name, column in said.items()}
-        for name, (key, column) in known.items():
-            if key == "item_id":
-                columns[name] = Shared(held[name], items % len(column))
-            elif key == "user_id":
-                columns[name] = Shared(Values(column.slice(0, 1)), np.zeros(count, np.int64))
-            else:
-                columns[name] = Shared(Values(column.slice(0, count)))
-        return columns
-
-    return given
-
-
-def asked(workspace: Workspace, function: PairFunction, count: int) -> dict[str, pa.Array]:
-    columns = {"request_time": pa.array([workspace.now] * count, pa.timestamp("us", tz="UTC"))}
-    return columns | {name: pa.array(["one"] * count) for name in function.texts.values()}
-
-
-def frame(
-    workspace: Workspace, function: PairFunction, known: dict[str, tuple[str, pa.Array]], users: int, count: int
-) -> pa.Table:
-    """Return a function's input columns for random pairs of known users and items; lists by number."""
-    rng = np.random.default_rng(0)
-    columns: dict[str, pa.Array] = {}
-    chosen: dict[str, np.ndarray] = {}
-    for name, (key, column) in known.items():
-        limit = min(users, len(column)) if key == "user_id" else len(column)
-        number = chosen.setdefault(key, rng.integers(0, limit, count)) % len(column)
-        used, places = np.unique(number, return_inverse=True)
-        column, places = column.take(pa.array(used)), pa.array(places.astype(np.int32))
-        shared = pa.types.is_list(column.type)
-        columns[name] = pa.DictionaryArray.from_arrays(places, column) if shared else column.take(places)
-    return pa.table(columns | asked(workspace, function, count))
 
 
 def large_log(events: int, folder: Path, notes: list[str]) -> list[Row]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
-__all__ = ["Row", "median", "show", "write_json"]
+__all__ = ["Row", "median", "show", "timed", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,10 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return wall and processor seconds of a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
