@@ -47,20 +47,19 @@ def create_changes(
     """Create the view `changes` of the relation `log` for windows in days.
 
     With `bases` (the snapshots whose rows are known already) it holds only keys that change at one of the others, and
-    what happened before the first base is stamped with that, one row per event: an increment costs one pass over the
-    log and not one row per event and window. `own`: the log has no other keys anyway.
+    of an event that leaves windows at the snapshot at which it first shows a single row: an increment, with few
+    snapshots far apart, costs not much more than one row per event. `own`: the log has no other keys anyway.
     """
     first = _register_spans(connection, snapshots)
-    source, start = LOG, None
-    if len(bases):
-        kept = LOG
-        if not own:
-            _create_touched(connection, LOG, keys, changed_ranges(windows, snapshots, bases))
-            kept = f"{LOG} SEMI JOIN touched USING ({', '.join(keys)})"
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE touched_log AS SELECT * FROM {kept}")
-        source = "touched_log"
-        start = int(snapshots[0]) if snapshots[0] == bases[0] else None
-    connection.execute(changes_sql(source, windows, first, start))
+    if not len(bases):
+        connection.execute(changes_sql(windows, first))
+        return
+    kept = LOG
+    if not own:
+        _create_touched(connection, LOG, keys, changed_ranges(windows, snapshots, bases))
+        kept = f"(SELECT * FROM {LOG} SEMI JOIN touched USING ({', '.join(keys)}))"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE shown_log AS {shown_sql(kept, first)}")
+    connection.execute(net_changes_sql(windows))
 
 
 def changed_ranges(windows: Sequence[int], snapshots: np.ndarray, bases: np.ndarray) -> list[tuple[int, int]]:
@@ -95,31 +94,63 @@ def _literal(microseconds: int) -> str:
     return f"TIMESTAMPTZ '{EPOCH + timedelta(microseconds=microseconds):%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
-def changes_sql(log: str, windows: Sequence[int], first: int, start: int | None) -> str:
-    """Return the definition of `changes`: `first` is where `spans` begin.
-
-    `start`: the base that stands for all that happened before it, if any.
-    """
+def changes_sql(windows: Sequence[int], first: int) -> str:
+    """Return the definition of `changes`, a row per event and window; `first` is where `spans` begin."""
     leaving = "".join(f", CAST(lag_days = {days} AS INTEGER) AS leaving_{days}d" for days in windows)
-    net = "".join(f", entering - leaving_{days}d AS in_{days}d" for days in windows)
-    lags = ", ".join(f"({days})" for days in (0, *windows))
     rows = f"""
         SELECT moved.* EXCLUDE (lag_days, moment), spans.{TIME}, CAST(lag_days = 0 AS INTEGER) AS entering{leaving}
         FROM (
-            SELECT {log}.* EXCLUDE ({TIME}), {TIME} AS occurred_at, lag_days,
+            SELECT {LOG}.* EXCLUDE ({TIME}), {TIME} AS occurred_at, lag_days,
                 greatest(epoch_us({TIME}) + lag_days * {DAY}, {first}) AS moment
-            FROM {log}, (VALUES {lags}) AS lags(lag_days)
+            FROM {LOG}, {_lags(0, *windows)}
         ) AS moved
-        JOIN spans ON spans.day = moved.moment // {DAY} AND moved.moment >= spans.low AND moved.moment < spans.high"""
-    if start is not None:
-        left = "".join(
-            f", CAST(epoch_us({TIME}) < {start - days * DAY} AS INTEGER) AS leaving_{days}d" for days in windows
-        )
+        {_JOIN_SPANS}"""
+    return _with_net(rows, windows)
+
+
+def shown_sql(log: str, first: int) -> str:
+    """Return the query of a log's events, stamped with the snapshot at which they first show."""
+    return f"""
+        SELECT moved.* EXCLUDE (moment), spans.{TIME}
+        FROM (
+            SELECT * EXCLUDE ({TIME}), {TIME} AS occurred_at, greatest(epoch_us({TIME}), {first}) AS moment FROM {log}
+        ) AS moved
+        {_JOIN_SPANS}"""
+
+
+def net_changes_sql(windows: Sequence[int]) -> str:
+    """Return the definition of `changes` from `shown_log`: a row per event, and one per window that it leaves later."""
+    left = "".join(
+        f", CAST(epoch_us(occurred_at) + {days * DAY} < epoch_us({TIME}) AS INTEGER) AS leaving_{days}d"
+        for days in windows
+    )
+    rows = f"SELECT *, 1 AS entering{left} FROM shown_log"
+    if windows:
+        leaving = "".join(f", CAST(lag_days = {days} AS INTEGER) AS leaving_{days}d" for days in windows)
+        moment = f"epoch_us(occurred_at) + lag_days * {DAY}"
         rows += f"""
-        WHERE moved.moment >= {start}
         UNION ALL BY NAME
-        SELECT * EXCLUDE ({TIME}), {TIME} AS occurred_at, make_timestamptz({start}) AS {TIME}, 1 AS entering{left}
-        FROM {log} WHERE epoch_us({TIME}) < {start}"""
+        SELECT moved.* EXCLUDE (lag_days, moment), spans.{TIME}, 0 AS entering{leaving}
+        FROM (
+            SELECT shown_log.* EXCLUDE ({TIME}), lag_days, {moment} AS moment
+            FROM shown_log, {_lags(*windows)}
+            WHERE {moment} >= epoch_us({TIME})
+        ) AS moved
+        {_JOIN_SPANS}"""
+    return _with_net(rows, windows)
+
+
+_JOIN_SPANS: Final = (
+    f"JOIN spans ON spans.day = moved.moment // {DAY} AND moved.moment >= spans.low AND moved.moment < spans.high"
+)
+
+
+def _lags(*days: int) -> str:
+    return f"(VALUES {', '.join(f'({lag})' for lag in days)}) AS lags(lag_days)"
+
+
+def _with_net(rows: str, windows: Sequence[int]) -> str:
+    net = "".join(f", entering - leaving_{days}d AS in_{days}d" for days in windows)
     return f"CREATE OR REPLACE TEMP VIEW changes AS SELECT *{net}, entering AS in_all FROM ({rows})"
 
 

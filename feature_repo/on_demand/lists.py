@@ -48,7 +48,7 @@ class RowLists:
 
     @cached_property
     def vocabulary(self) -> tuple[Codes, np.ndarray]:
-        """The distinct values, and int64 codes of all values: positions there from 1, behind the last one for a null."""
+        """The distinct values, and int64 codes of all values: positions from 1, behind the last one for a null."""
         coded = self.values.dictionary_encode()
         return Codes.of(coded.dictionary), at_indices(np.arange(1, len(coded.dictionary) + 2), coded)
 
