@@ -115,7 +115,8 @@ class _Side:
         """Return every row's best factors given those of the other side, float64 (rows, factors); 0 where inactive."""
         size = other.shape[1]
         upper = np.triu_indices(size)
-        products = other[:, upper[0]] * other[:, upper[1]]
+        # float32 halves the time of most of the work; what is solved is float64 again.
+        products = (other[:, upper[0]] * other[:, upper[1]]).astype(np.float32)
         base = other.T @ other + regularization * np.eye(size)
         target = self.confidence @ other + regularization * prior
         surplus = self.confidence.copy()
