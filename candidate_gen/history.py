@@ -22,14 +22,16 @@ def recent_items(
     years keeps a history. Items beyond the `last` most recent ones are left out; at one time the smaller id is first.
     """
     latest = interactions.latest_targets
-    user, item, first = interactions.user[latest], interactions.item[latest], interactions.first_latest
-    position = np.arange(len(user)) - first[user]
-    weight = interactions.weight[latest] * np.power(position_decay, position)
+    user, time = interactions.user[latest.events], interactions.time[latest.events]
+    first = latest.first[user]
+    position = np.arange(len(user)) - first
+    weight = interactions.weight[latest.events] * np.power(position_decay, position)
     if half_life_days is not None:
-        time = interactions.time[latest]
-        weight *= np.exp2((time - time[first[user]]) / (DAY * half_life_days))
-    kept = (weight > 0) & (position < (len(user) if last is None else last))
-    entries = (weight[kept].astype(np.float32), (user[kept], item[kept]))
-    matrix = sparse.coo_array(entries, shape=interactions.shape).tocsr()
-    matrix.sort_indices()
-    return matrix
+        weight *= np.exp2((time - time[first]) / (DAY * half_life_days))
+    if last is not None:
+        weight[position >= last] = 0
+    entries = np.empty(len(weight), np.float32)
+    entries[latest.entry] = weight
+    kept = entries > 0
+    indptr = np.append(0, np.cumsum(kept))[latest.first]
+    return sparse.csr_array((entries[kept], latest.items[kept], indptr), shape=interactions.shape)

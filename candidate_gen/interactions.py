@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -71,25 +71,38 @@ class Interactions:
     @cached_property
     def seen(self) -> sparse.csr_array:
         """Users x items, True where the user has consumed the item."""
-        return self._matrix(self.consuming, np.ones(len(self.user), bool))
+        user, item = self.user[self.consuming], self.item[self.consuming]
+        matrix = sparse.coo_array((np.ones(len(user), bool), (user, item)), shape=self.shape).tocsr()
+        matrix.sum_duplicates()
+        return matrix
 
     @cached_property
     def positives(self) -> sparse.csr_array:
         """Users x items, float32: the summed label weights."""
-        return self._matrix(self.weight > 0, self.weight.astype(np.float32))
+        return self._over_targets(self.weight[self._targets.events])
 
     @cached_property
-    def latest_targets(self) -> np.ndarray:
-        """The latest target event of every pair: ascending users, latest first, at one time the smaller item; int64."""
-        targets = np.flatnonzero(self.weight > 0)[::-1]
-        pair = self.user[targets].astype(np.int64) * self.shape[1] + self.item[targets]
-        latest = targets[np.unique(pair, return_index=True)[1]]
-        return latest[np.lexsort((self.item[latest], -self.time[latest], self.user[latest]))]
+    def latest_targets(self) -> Latest:
+        """The latest target event of every pair of a user and an item."""
+        targets = self._targets
+        newest = np.empty(len(targets.indices), np.int64)
+        newest[targets.cell] = targets.events  # they ascend in time: the last one stays
+        order = np.lexsort((self.item[newest], -self.time[newest], self.user[newest]))
+        return Latest(newest[order], targets.indptr, order, targets.indices)
 
     @cached_property
-    def first_latest(self) -> np.ndarray:
-        """Where the users begin in `latest_targets`, and its length behind them: int64 (users + 1,)."""
-        return np.searchsorted(self.user[self.latest_targets], np.arange(self.shape[0] + 1))
+    def _targets(self) -> _Targets:
+        events = np.flatnonzero(self.weight > 0)
+        users, items = self.shape
+        pair, cell = np.unique(self.user[events].astype(np.int64) * items + self.item[events], return_inverse=True)
+        user, item = np.divmod(pair, max(items, 1))
+        return _Targets(events, cell, item.astype(np.int32), np.searchsorted(user, np.arange(users + 1)))
+
+    def _over_targets(self, weight: np.ndarray) -> sparse.csr_array:
+        """Users x items, float32: a weight of each target event, summed."""
+        targets = self._targets
+        data = np.bincount(targets.cell, weight, minlength=len(targets.indices)).astype(np.float32)
+        return sparse.csr_array((data, targets.indices.copy(), targets.indptr.copy()), shape=self.shape)
 
     @cached_property
     def has_unconsumed(self) -> bool:
@@ -105,20 +118,38 @@ class Interactions:
         """`positives` with every event's weight halved per `half_life_days` before the cut (None: no decay)."""
         if half_life_days is None:
             return self.positives
-        faded = self.weight * self.fading(half_life_days)
-        return self._matrix(self.weight > 0, faded.astype(np.float32))
+        return self._over_targets((self.weight * self.fading(half_life_days))[self._targets.events])
 
     def fading(self, half_life_days: float) -> np.ndarray:
         """Return each event's factor in (0, 1]: one half per half life between the event and the cut, float64."""
         age = (microseconds(self.as_of) - self.time) / DAY
         return np.exp2(-age / half_life_days)
 
-    def _matrix(self, keep: np.ndarray, values: np.ndarray) -> sparse.csr_array:
-        entries = (values[keep], (self.user[keep], self.item[keep]))
-        matrix = sparse.coo_array(entries, shape=self.shape).tocsr()
-        matrix.sum_duplicates()
-        matrix.sort_indices()
-        return matrix
+
+class Latest(NamedTuple):
+    """The latest target event of every pair: ascending users, latest first, at one time the smaller item.
+
+    `events`: int64 positions in the log. `first`: where the users begin, and the length behind them. `entry`: the place
+    of each pair among all in ascending order of user and item; `items`: the items in that order.
+    """
+
+    events: np.ndarray
+    first: np.ndarray
+    entry: np.ndarray
+    items: np.ndarray
+
+
+class _Targets(NamedTuple):
+    """Target events as entries of a users x items matrix in rows of ascending items.
+
+    `events`: int64 positions in the log, ascending. `cell`: int64, the entry that each adds to. `indices`, `indptr`:
+    the items of the entries, and where users begin.
+    """
+
+    events: np.ndarray
+    cell: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
 
 
 def encode(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:

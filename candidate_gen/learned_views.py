@@ -144,7 +144,7 @@ def _history_columns(log: Interactions, codes: np.ndarray) -> Mapping[str, pa.Ar
 
     Times are cut to seconds: online a time has no more.
     """
-    latest, first = log.latest_targets, log.first_latest
+    latest, first = log.latest_targets.events, log.latest_targets.first
     known = np.maximum(codes, 0)
     length = np.where(codes >= 0, np.minimum(np.diff(first)[known], HISTORY), 0)
     offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int32)
