@@ -193,9 +193,17 @@ def _events(connection: duckdb.DuckDBPyConnection, path: Path, base: Path, mappi
         Field(EVENT_TYPE, Kind.EVENT_TYPE, f"CAST({raw_type} AS VARCHAR)", event_type, label=type_column or "type",
               hint=f"Declare the types in {path.name} under events.types, or leave them out with events.ignore."),
     )  # fmt: skip
-    ignored = ", ".join(map(quote, section.ignore))
-    keep = f"NOT coalesce(raw_{EVENT_TYPE} IN ({ignored}) AND ({event_type}) IS NULL, false)" if ignored else None
-    return SourceTable(made.layout.scans, fields, keep)
+    return SourceTable(made.layout.scans, fields, _rows_to_keep(section, event_type))
+
+
+def _rows_to_keep(section: EventsMapping, event_type: str) -> str | None:
+    conditions = []
+    if section.ignore:
+        ignored = ", ".join(map(quote, section.ignore))
+        conditions.append(f"NOT coalesce(raw_{EVENT_TYPE} IN ({ignored}) AND ({event_type}) IS NULL, false)")
+    if section.on_blank_id == "skip":
+        conditions += [f"coalesce(trim(CAST(raw_{key} AS VARCHAR)), '') <> ''" for key in (USER, ITEM)]
+    return " AND ".join(conditions) or None
 
 
 def _check_types(path: Path, section: EventsMapping, type_column: str | None, value: str | None) -> None:

@@ -99,6 +99,7 @@ class EventsMapping(Files):
     type: str | None = None
     types: dict[str, EventRole] = Field(default_factory=dict)
     ignore: Words = Field(default_factory=list)
+    on_blank_id: Literal["error", "skip"] = "error"
 
     @model_validator(mode="after")
     def _has_a_label(self) -> Self:

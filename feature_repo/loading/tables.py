@@ -90,4 +90,7 @@ def _explain(error_type: str, message: str) -> tuple[str, str, str]:
         )
     if error_type == "INVALID ENCODING":
         return "text in the declared encoding", "bytes that are not", "Declare the file's `encoding`, e.g. latin-1."
+    if error_type == "UNQUOTED VALUE":
+        fix = "Close the quote or, where quote marks mean nothing in this file, say `quoted: false` in the mapping."
+        return "quote marks around whole values", message.splitlines()[0], fix
     return "a well-formed line", message.splitlines()[0], "Mend the line."

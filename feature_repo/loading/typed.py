@@ -45,7 +45,8 @@ def key(raw: str, sql_type: str, declared: str | None) -> tuple[str, str] | None
     if sql_type in ("VARCHAR", "UUID") or sql_type.startswith("ENUM"):
         text = raw if sql_type == "VARCHAR" else f"CAST({raw} AS VARCHAR)"
         if declared == "int64":
-            return f"CASE WHEN regexp_full_match({text}, '{_WHOLE}') THEN TRY_CAST({text} AS BIGINT) END", "BIGINT"
+            whole = f"regexp_replace({text}, '\\.0+$', '')"  # 12.0: a number that was beside a missing one
+            return f"CASE WHEN regexp_full_match({whole}, '{_WHOLE}') THEN TRY_CAST({whole} AS BIGINT) END", "BIGINT"
         return text, "VARCHAR"
     if is_integer(sql_type):
         return (f"CAST({raw} AS VARCHAR)", "VARCHAR") if declared == "string" else (_bigint(raw), "BIGINT")

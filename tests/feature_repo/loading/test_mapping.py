@@ -341,6 +341,28 @@ def test_a_time_just_before_now_is_fine(write, load):
     assert load(source).added["events"] == 1
 
 
+def test_events_without_an_id_can_be_left_out(write, load, rows):
+    events = HEADER + "1,2,2024-01-01\n,2,2024-01-01\n1,NULL,2024-01-01\n1, ,2024-01-01\n3,4,2024-01-02\n"
+    with pytest.raises(DataError, match='column "user_id": expected a value, not null or blank'):
+        load(write({"e.csv": events, "mapping.yaml": MINIMAL}))
+    load(write({"e.csv": events, "mapping.yaml": "name: x\nevents: {files: e.csv, on_blank_id: skip}\n"}))
+    assert rows("SELECT user_id, item_id FROM events ORDER BY user_id") == [(1, 2), (3, 4)]
+
+
+def test_quote_marks_that_mean_nothing(write, load, rows):
+    events = 'user_id,item_id,event_timestamp\n1,Deep "Dish,2024-01-01\n1,"Weird" Al,2024-01-02\n'
+    with pytest.raises(DataError, match="line 3: expected quote marks around whole values.*quoted: false"):
+        load(write({"e.csv": events, "mapping.yaml": MINIMAL}))
+    load(write({"e.csv": events, "mapping.yaml": "name: x\nevents: {files: e.csv, quoted: false}\n"}))
+    assert rows("SELECT item_id FROM events ORDER BY event_timestamp") == [('Deep "Dish',), ('"Weird" Al',)]
+
+
+def test_whole_numbers_with_a_point(write, load, rows):
+    files = {"e.csv": HEADER + "1.0,2,2024-01-01\n12.00,2,2024-01-02\n", "mapping.yaml": MINIMAL}
+    load(write({**files, "mapping.yaml": MINIMAL + "id_type: {user_id: int64}\n"}))
+    assert rows("SELECT user_id FROM events ORDER BY user_id") == [(1,), (12,)]
+
+
 def test_a_data_set_says_that_its_users_come_back(write, load, lake, options):
     workspace = Workspace(lake.data_dir, options.config)
     data = {"e.csv": _one_event("2024-01-01")}
