@@ -117,16 +117,27 @@ class Times:
         return cls(*(float(q) for q in np.quantile(taken, [0.5, 0.99])))
 
 
-def read_cases(folder: Path, repeats: int) -> list[Row]:
+def read_items() -> np.ndarray:
+    """Return the items that each user's request asks for, int64 (users, items)."""
     rng = np.random.default_rng(0)
-    items = np.stack([rng.choice(ITEMS, CANDIDATES, replace=False) for _ in range(USERS)])
+    return np.stack([rng.choice(ITEMS, CANDIDATES, replace=False) for _ in range(USERS)])
+
+
+def read_sources(folder: Path) -> list[Path]:
+    """Write the three views' sources."""
+    rng, items = np.random.default_rng(1), read_items()
     pairs = {"user_id": np.repeat(np.arange(USERS), CANDIDATES), "item_id": items.reshape(-1)}
     tables = {
         "users": table(rng, {"user_id": np.arange(USERS)}, "u", FEATURES, True),
         "items": table(rng, {"item_id": np.arange(ITEMS)}, "i", FEATURES, True),
         "pairs": table(rng, pairs, "p", FEATURES, False),
     }
-    sources = [written(folder, name, rows) for name, rows in tables.items()]
+    return [written(folder, name, rows) for name, rows in tables.items()]
+
+
+def read_cases(folder: Path, sources: list[Path], repeats: int) -> list[Row]:
+    """Measure the packed store, with its cache and without, beside Feast's SQLite store."""
+    items = read_items()
     with quiet():
         stores = {name: register(folder / name, sources, *kind) for name, kind in _KINDS.items()}
         for store in stores.values():
@@ -141,7 +152,7 @@ def read_cases(folder: Path, repeats: int) -> list[Row]:
     peer = Times.of(ask, max(repeats // 10, 10))
     rows = []
     for case, name in (("read 500", "packed"), ("read 500, file", "file")):
-        ours = Times.of(_bulk(stores[name], items), repeats)
+        ours = Times.of(bulk(stores[name], items), repeats)
         for metric in ("p50", "p99"):
             rows.append(Row(case, metric, "ms", getattr(ours, metric), getattr(peer, metric), "sqlite"))
     return rows
@@ -154,7 +165,7 @@ _KINDS: Final = {
 }
 
 
-def _bulk(store: FeatureStore, items: np.ndarray) -> Callable[[int], object]:
+def bulk(store: FeatureStore, items: np.ndarray) -> Callable[[int], object]:
     """Read every stored column, vectors included, as Arrow."""
     from feature_repo.stores.bulk import BulkReader
 
@@ -203,9 +214,13 @@ def materialize_cases(folder: Path, rows: int, peer_rows: int) -> list[Row]:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Return the rows of both cases."""
+    """Return the rows of every case; Redis' only where there is a redis-server."""
+    import serve_redis
+
     with tempfile.TemporaryDirectory() as name:
-        rows = read_cases(Path(name), 200 if quick else 1_000)
+        repeats, sources = 200 if quick else 1_000, read_sources(Path(name))
+        rows = read_cases(Path(name), sources, repeats)
+        rows += serve_redis.measure(Path(name), sources, repeats)
         return rows + materialize_cases(Path(name), 100_000 if quick else 1_000_000, 5_000 if quick else 20_000)
 
 
