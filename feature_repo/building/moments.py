@@ -30,10 +30,7 @@ def register_snapshots(connection: duckdb.DuckDBPyConnection, snapshots: np.ndar
     `weekly_users(user_id, event_timestamp, week)`, `monthly_items` and the like hold every key at those, and a key at
     the first snapshot that knows a new version of it.
     """
-    listed = pa.table({TIME: pa.array(snapshots, pa.timestamp("us", tz="UTC"))})
-    connection.register("listed_snapshots", listed)
-    connection.execute("CREATE OR REPLACE TEMP TABLE snapshots AS SELECT * FROM listed_snapshots")
-    connection.unregister("listed_snapshots")
+    create_snapshots(connection, snapshots)
     for period, often in PERIODS.items():
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {period}_calendar AS SELECT {TIME}, date_trunc('{period}', {TIME}) AS "
@@ -52,6 +49,14 @@ def register_snapshots(connection: duckdb.DuckDBPyConnection, snapshots: np.ndar
                 f"JOIN {period}_calendar AS calendar "
                 f"ON {table}.{TIME} <= calendar.{TIME} AND {table}.{TIME} > calendar.before"
             )
+
+
+def create_snapshots(connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray) -> None:
+    """Create the table `snapshots` alone."""
+    listed = pa.table({TIME: pa.array(snapshots, pa.timestamp("us", tz="UTC"))})
+    connection.register("listed_snapshots", listed)
+    connection.execute("CREATE OR REPLACE TEMP TABLE snapshots AS SELECT * FROM listed_snapshots")
+    connection.unregister("listed_snapshots")
 
 
 def own_snapshots(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql
-from feature_repo.building.moments import register_snapshots
+from feature_repo.building.moments import RARE, create_snapshots, register_snapshots
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, TIME
 from feature_repo.errors import ContractError, did_you_mean
@@ -86,22 +86,11 @@ class ViewTransform:
         and the rows at a base are there to compare with. What reads no events of other keys is computed in so many
         parts, each with a share of the keys, in a fraction of the memory.
         """
-        create_attributes(connection, data.user_attributes, data.item_attributes)
-        register_snapshots(connection, snapshots)
         known = snapshots[:0] if bases is None else bases
+        self._set_up(connection, data, snapshots)
         own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own}")
-        # A table that a file misspells must not turn out to be a variable of this module.
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM own_events")
         with self._explained():
-            *preface, select = self._statements(connection)
-            for statement in preface:
-                connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
-            if self.sql.reads("changes") and len(snapshots):
-                keys, windows = list(self.keys), self.sql.windows
-                create_changes(connection, keys, windows, snapshots, known, own=self.sql.in_parts)
-            self._check(connection.sql(select))
+            select = self._opened(connection, own, snapshots, known)
             connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
             for part in range(parts if self.sql.in_parts else 1):
                 if self.sql.in_parts and parts > 1:
@@ -109,6 +98,41 @@ class ViewTransform:
                     connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own} {share}")
                 connection.execute(f"INSERT INTO {RESULT} {self._rows_of_change(select)}")
         self._check_keys(connection)
+
+    def open(self, connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> str:
+        """Make all that the SQL reads, and return a query of the view's rows, to be run again after each `move`."""
+        self._set_up(connection, data, snapshots)
+        own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, snapshots[:0])
+        with self._explained():
+            return self._rows_of_change(self._opened(connection, own, snapshots, snapshots[:0]))
+
+    def move(self, connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray) -> None:
+        """Take what `open` made to other snapshots."""
+        (register_snapshots if self.sql.reads(*RARE) else create_snapshots)(connection, snapshots)
+        self._create_changes(connection, snapshots, snapshots[:0])
+
+    @staticmethod
+    def _set_up(connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> None:
+        create_attributes(connection, data.user_attributes, data.item_attributes)
+        register_snapshots(connection, snapshots)
+
+    def _opened(self, connection: duckdb.DuckDBPyConnection, own: str, snapshots: np.ndarray, known: np.ndarray) -> str:
+        """Create the views of the file, check its query and return it."""
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own}")
+        # A table that a file misspells must not turn out to be a variable of this module.
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM own_events")
+        *preface, select = self._statements(connection)
+        for statement in preface:
+            connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+        self._create_changes(connection, snapshots, known)
+        self._check(connection.sql(select))
+        return select
+
+    def _create_changes(self, connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray, known: np.ndarray) -> None:
+        if self.sql.reads("changes") and len(snapshots):
+            keys, windows = list(self.keys), self.sql.windows
+            create_changes(connection, keys, windows, snapshots, known, own=self.sql.in_parts)
 
     @property
     def _no_rows(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -68,7 +69,11 @@ class Pusher:
                 online.write_table(store.config, view, rows)
         history = self._histories(posted, stamp)
         if history is not None:
-            online.write_table(store.config, store.get_feature_view(USER_HISTORY, allow_registry_cache=True), history)
+            online.write_table(store.config, self._history_view, history)
+
+    @cached_property
+    def _history_view(self) -> FeatureView:
+        return self.reader.reader.store.get_feature_view(USER_HISTORY, allow_registry_cache=True)
 
     def _opened(self) -> UserLog:
         """Return the log of users over the lake as it is now."""

@@ -6,6 +6,7 @@ The connection stays open from push to push; only the users' own events are read
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -14,17 +15,21 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.building.snapshots import to_us
-from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.building.transform import ViewTransform
 from feature_repo.columns import CREATED, TIME, USER
 from feature_repo.data_set import DataSet
 
 if TYPE_CHECKING:
+    import duckdb
+
     from feature_repo.building.view_sql import ViewSql
     from feature_repo.lake import Manifest
     from feature_repo.workspace import Workspace
 
 MOST_FILLS: Final = 1_000
 """Deleted rows stay in DuckDB's memory: after so many fills a log is made anew."""
+# DuckDB would rather be asked by a relation, which plans every query twice: that takes longer than copying a few rows.
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
 _EVERYBODY: Final = re.compile(r"\b(?:from|join)\s+events\b", re.IGNORECASE)
 
 
@@ -41,6 +46,7 @@ class UserLog:
         self._data = DataSet.of(workspace)
         self._kind = pa.int64() if manifest.user_id_type == "int64" else pa.string()
         self._fills = 0
+        self._opened: dict[str, tuple[duckdb.DuckDBPyConnection, str]] = {}
         self._connection = workspace.connect()
         # The rows are few: handing them to other threads would take longer.
         self._connection.execute("SET threads = 1")
@@ -65,11 +71,20 @@ class UserLog:
         self._connection.execute("COMMIT")
 
     def rows(self, transform: ViewTransform, stamp: datetime) -> pa.Table:
-        """Return a view's rows of the users as of `stamp`."""
-        with self._connection.cursor() as own:
+        """Return a view's rows of the users as of `stamp`; its relations stay from one time to the next."""
+        snapshots = np.array([to_us(stamp)])
+        if transform.name not in self._opened:
+            own = self._connection.cursor()
             own.execute("SET TimeZone = 'UTC'")
-            transform.compute(own, self._data, np.array([to_us(stamp)]))
-            return own.sql(f"SELECT *, {TIME} AS {CREATED} FROM {RESULT}").to_arrow_table()
+            # So few rows are read in less time than it takes to find the best way to them.
+            own.execute("PRAGMA disable_optimizer")
+            self._opened[transform.name] = own, transform.open(own, self._data, snapshots)
+        else:
+            transform.move(self._opened[transform.name][0], snapshots)
+        own, query = self._opened[transform.name]
+        return own.execute(f"SELECT *, {TIME} AS {CREATED} FROM ({query})").to_arrow_table()
 
     def close(self) -> None:
+        for own, _ in self._opened.values():
+            own.close()
         self._connection.close()
