@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from feast.infra.online_stores.helpers import _mmh3
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.Value_pb2 import Value, ValueType
 from feast.repo_config import RepoConfig
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.stores.bulk_feast import ArrowRows
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, arrow_numbers
@@ -27,10 +26,17 @@ from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import from_protos
 from feature_repo.stores.packed_view import NEVER
 
+if TYPE_CHECKING:
+    from redis import Redis
+
+HashFields = tuple[bytes, Sequence[bytes | str]]
 _FIXED: Final = {pa.float64(): "<f8", pa.float32(): "<f4"}
 _VARINT: Final = {pa.int64(): "<i8", pa.int32(): "<i4", TIMESTAMP: "<i8", pa.bool_(): "u1"}
 _LONGEST_VARINT: Final = 10
 _MICROSECONDS: Final = 1_000_000
+_PACKED: Final = 0x0A
+_SECONDS_TAG: Final = 0x08
+_NANOS_TAG: Final = 0x10
 
 
 def is_redis(online: OnlineStore) -> bool:
@@ -41,13 +47,59 @@ def is_redis(online: OnlineStore) -> bool:
 def redis_answer(online: OnlineStore, config: RepoConfig, plan: Plan, request: RequestColumns, now: int) -> Answer:
     """Answer a plan with one pipelined call."""
     asked = [_Asked(config, read, request) for read in plan.reads]
-    values = online._read_hash_fields(config, [item for view in asked for item in view.items])
+    values = _read(online, config, [item for view in asked for item in view.items])
     rows, start = [], 0
     for view in asked:
         end = start + len(view.items)
         rows.append(view.rows(values[start:end], now))
         start = end
     return Answer(plan, request, rows)
+
+
+def _read(online: OnlineStore, config: RepoConfig, items: Sequence[HashFields]) -> Sequence[Sequence[bytes | None]]:
+    """Return the fields of each hash; to a single server all commands go in one piece, packed here."""
+    client = _single_server(online, config)
+    if client is None:
+        return online._read_hash_fields(config, list(items))
+    connection = client.connection_pool.get_connection()
+    try:
+        connection.send_packed_command([packed_commands(items)])
+        return [connection.read_response(disable_decoding=True) for _ in items]
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _single_server(online: OnlineStore, config: RepoConfig) -> Redis | None:
+    """Return redis-py's client of one server; None for a cluster, for sentinels and for another library."""
+    settings = config.online_store
+    if getattr(settings, "redis_type", None) != "redis" or getattr(settings, "client", "redis") != "redis":
+        return None
+    return online._get_client(settings)
+
+
+def packed_commands(items: Sequence[HashFields]) -> bytes:
+    """Return one HMGET per (hash, fields) as Redis' protocol has them.
+
+    >>> packed_commands([(b"k", ["f"])])
+    b'*3\\r\\n$5\\r\\nHMGET\\r\\n$1\\r\\nk\\r\\n$1\\r\\nf\\r\\n'
+    """
+    made: dict[int, tuple[bytes, bytes]] = {}
+    commands = []
+    for key, fields in items:
+        if id(fields) not in made:  # the hashes of one view share their fields
+            head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields))
+            made[id(fields)] = head, b"".join(map(_bulk_string, fields))
+        head, tail = made[id(fields)]
+        commands.append(head + _bulk_string(key) + tail)
+    return b"".join(commands)
+
+
+def _bulk_string(value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
 class _Asked:
@@ -117,7 +169,56 @@ def decode_column(values: Sequence[bytes | None], field: Field, where: str) -> p
         return _fixed(values, nulls, field.type)
     if field.type in _VARINT:
         return _varints(values, nulls, field.type)
+    lists = _fixed_lists(values, nulls, field.type) if pa.types.is_list(field.type) else None
+    if lists is not None:
+        return lists
     return from_protos([Value.FromString(value) if value else None for value in values], field, where)
+
+
+def _fixed_lists(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.ListType) -> pa.Array | None:
+    """Decode lists of floats that are all of one length, as vectors are; None for any others.
+
+    A list is a value's tag and length, the list's own tag and length, and the floats one after the other.
+    """
+    present = [value for value in values if value]
+    if kind.value_type not in _FIXED or not present or len(set(map(len, present))) > 1:
+        return None
+    head = _list_head(present[0], np.dtype(_FIXED[kind.value_type]).itemsize)
+    if head is None or not all(value.startswith(head) for value in present):
+        return None
+    data = np.frombuffer(b"".join(present), np.uint8).reshape(len(present), -1)[:, len(head) :]
+    numbers = np.ascontiguousarray(data).view(_FIXED[kind.value_type])
+    offsets = np.concatenate([[0], np.cumsum(~nulls)]).astype(np.int32) * numbers.shape[1]
+    mask = pa.array(nulls) if nulls.any() else None
+    elements = pa.array(numbers.reshape(-1), kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets), elements, type=kind, mask=mask)
+
+
+def _list_head(value: bytes, width: int) -> bytes | None:
+    """Return what stands before the floats of a list, None where it is not what was expected: an empty list."""
+    data = np.frombuffer(value, np.uint8)[None]
+    tag = _varint_end(data, 0)
+    inner = _varint_end(data, tag)
+    if inner >= len(value) or value[inner] != _PACKED:
+        return None
+    length, start = _varint(data, np.array([inner + 1]))
+    return value[: start[0]] if start[0] + length[0] == len(value) and length[0] % width == 0 else None
+
+
+def _varint_end(data: np.ndarray, start: int) -> int:
+    return int(_varint(data, np.array([start]))[1][0])
+
+
+def _varint(data: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read the varint that begins at `start` in each row of bytes; also return where it ends, both int64."""
+    places = start[:, None] + np.arange(_LONGEST_VARINT)
+    inside = places < data.shape[1]
+    byte = np.where(inside, np.take_along_axis(data, np.minimum(places, data.shape[1] - 1), axis=1), 0)
+    more = byte[:, :-1] > 127
+    alive = np.concatenate([np.ones((len(data), 1), bool), np.logical_and.accumulate(more, axis=1)], axis=1)
+    shifts = np.arange(0, 7 * _LONGEST_VARINT, 7, dtype=np.uint64)
+    digits = np.where(alive, byte & 127, 0).astype(np.uint64)
+    return np.bitwise_or.reduce(digits << shifts, axis=1).view(np.int64), start + alive.sum(axis=1)
 
 
 def _fixed(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -140,6 +241,21 @@ def _varints(values: Sequence[bytes | None], nulls: np.ndarray, kind: pa.DataTyp
     return arrow_numbers(numbers.astype(_VARINT[kind]), nulls if nulls.any() else None, kind)
 
 
-def _event_times(values: Sequence[bytes | None]) -> list[int]:
-    """Return event times in microseconds, NEVER where there is no row."""
-    return [Timestamp.FromString(value).ToMicroseconds() if value else NEVER for value in values]
+def _event_times(values: Sequence[bytes | None]) -> np.ndarray:
+    """Return event times in int64 microseconds, NEVER where there is no row.
+
+    A timestamp is a tag and the seconds, then a tag and the nanoseconds; what is zero is left out.
+    """
+    known = [value for value in values if value]
+    times = np.full(len(values), NEVER)
+    if not known:
+        return times
+    room = 2 * (1 + _LONGEST_VARINT)
+    data = np.frombuffer(b"".join([value.ljust(room, b"\0") for value in known]), np.uint8).reshape(-1, room)
+    timed = data[:, 0] == _SECONDS_TAG
+    seconds, end = _varint(data, np.ones(len(known), np.int64))
+    seconds, end = np.where(timed, seconds, 0), np.where(timed, end, 0)
+    nanos, _ = _varint(data, end + 1)
+    nanos[data[np.arange(len(known)), end] != _NANOS_TAG] = 0
+    times[[bool(value) for value in values]] = seconds * _MICROSECONDS + nanos // 1000
+    return times

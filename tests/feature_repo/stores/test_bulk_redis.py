@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.stores.bulk import BulkReader
-from feature_repo.stores.bulk_redis import decode_column, is_redis
+from feature_repo.stores.bulk_redis import _event_times, decode_column, is_redis, packed_commands
 from feature_repo.stores.packed import TIMESTAMP, Field
 from feature_repo.stores.packed_values import from_protos
+from feature_repo.stores.packed_view import NEVER
 
 KINDS = {
     "double_val": (pa.float64(), st.floats()),
@@ -43,6 +45,51 @@ def test_columns_are_decoded_as_protobuf_would(data: st.DataObject) -> None:
     decoded = decode_column(raw, field, "view x")
     assert decoded.type == expected.type
     assert repr(decoded.to_pylist()) == repr(expected.to_pylist())
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_lists_of_floats_are_decoded_as_protobuf_would(data: st.DataObject) -> None:
+    kinds = [("float_list_val", pa.float32(), 32), ("double_list_val", pa.float64(), 64)]
+    name, kind, width = data.draw(st.sampled_from(kinds))
+    length = data.draw(st.integers(0, 40))
+    whole = st.lists(st.floats(width=width), min_size=length, max_size=length)
+    drawn = data.draw(st.lists(st.none() | whole | st.lists(st.floats(width=width), max_size=3), max_size=6))
+    protos = []
+    for values in drawn:
+        protos.append(Value())
+        if values is not None:
+            getattr(protos[-1], name).val.extend(values)
+            getattr(protos[-1], name).SetInParent()
+    field = Field("x", pa.list_(kind))
+    raw = [None if proto == Value() else proto.SerializeToString() for proto in protos]
+    expected = from_protos([Value.FromString(value) if value else None for value in raw], field, "view x")
+    decoded = decode_column(raw, field, "view x")
+    assert decoded.type == expected.type
+    assert repr(decoded.to_pylist()) == repr(expected.to_pylist())
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), max_size=8))
+def test_event_times_are_decoded_as_protobuf_would(times: list[datetime | None]) -> None:
+    raw = [None if time is None else serialized(time) for time in times]
+    expected = [NEVER if not value else Timestamp.FromString(value).ToMicroseconds() for value in raw]
+    assert _event_times(raw).tolist() == expected
+
+
+def serialized(time: datetime) -> bytes:
+    seconds, left = divmod(time - datetime(1970, 1, 1), timedelta(seconds=1))
+    return Timestamp(seconds=seconds, nanos=left.microseconds * 1000).SerializeToString()
+
+
+def test_commands_are_packed_as_redis_reads_them() -> None:
+    fields = ["name", b"\r\n\0"]
+    packed = packed_commands([(b"key", fields), (b"", fields), (b"other", [])])
+    assert packed == (
+        b"*4\r\n$5\r\nHMGET\r\n$3\r\nkey\r\n$4\r\nname\r\n$3\r\n\r\n\0\r\n"
+        b"*4\r\n$5\r\nHMGET\r\n$0\r\n\r\n$4\r\nname\r\n$3\r\n\r\n\0\r\n"
+        b"*2\r\n$5\r\nHMGET\r\n$5\r\nother\r\n"
+    )
 
 
 class RedisOnlineStore:
