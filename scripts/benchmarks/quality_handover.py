@@ -5,6 +5,7 @@ The folder that describes the test cut holds no event and no label of the test w
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,15 +41,20 @@ def hand_over(workspace: Workspace, folder: Path) -> Truth:
 
 
 def _write_cut(connection: duckdb.DuckDBPyConnection, folder: Path, truth: Truth) -> None:
+    write_known(connection, folder, truth.window.start)
+    pq.write_table(pa.table({USER: truth.users}), folder / "judged.parquet")
+
+
+def write_known(connection: duckdb.DuckDBPyConnection, folder: Path, cut: datetime) -> None:
+    """Write what is known before a cut: the log, and users and items with their attributes."""
     folder.mkdir(parents=True, exist_ok=True)
-    cut = truth.window.start
     log = connection.sql(_LOG, params=[cut]).to_arrow_table()
     known = read_interactions(connection, cut)
     users = _attributes(known.users, USER, known.user_ids)
     # The truth protocol judges items with an event before the cut only; ours are bound by it through the truth alone.
     items = _attributes(known.items, ITEM, known.item_ids)
     items = items.filter(pc.is_in(items[ITEM], value_set=pc.unique(log[ITEM])))
-    tables = {"log": log, "users": users, "items": items, "judged": pa.table({USER: truth.users})}
+    tables = {"log": log, "users": users, "items": items}
     for name, table in tables.items():
         pq.write_table(table, folder / f"{name}.parquet")
 

@@ -66,14 +66,7 @@ class TwoStage:
 
     def scores(self, log: Log, users: np.ndarray, seed: int) -> np.ndarray:
         dataset = rectools_dataset(log)
-        model = CandidateRankingModel(
-            [self._generator(model, seed) for model in self.generators],
-            splitter=TimeRangeSplitter(f"{self.days}D"),
-            reranker=self._reranker(seed),
-            sampler=PerUserNegativeSampler(self.negatives, random_state=seed),
-            feature_collector=Attributes(log) if self.attributes else None,
-        )
-        model.fit(dataset)
+        model = self.model(log, seed).fit(dataset)
         served = np.intersect1d(users, log.user[log.liked])
         depth = self.candidates * len(self.generators)
         found = model.recommend(served, dataset, k=depth, filter_viewed=True)
@@ -82,6 +75,16 @@ class TwoStage:
         row[users[users >= 0]] = np.flatnonzero(users >= 0)
         result[row[found["user_id"].to_numpy()], found["item_id"].to_numpy()] = found["score"].to_numpy()
         return result
+
+    def model(self, log: Log, seed: int) -> CandidateRankingModel:
+        """Return RecTools' model, not fitted yet."""
+        return CandidateRankingModel(
+            [self._generator(model, seed) for model in self.generators],
+            splitter=TimeRangeSplitter(f"{self.days}D"),
+            reranker=self._reranker(seed),
+            sampler=PerUserNegativeSampler(self.negatives, random_state=seed),
+            feature_collector=Attributes(log) if self.attributes else None,
+        )
 
     def _generator(self, model: Model, seed: int) -> CandidateGenerator:
         beyond = self.candidates + 1

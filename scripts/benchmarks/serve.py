@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +24,7 @@ import online_store
 import pyarrow as pa
 import yaml
 from report import Row, show, write_json
+from serve_batch import batch_cases
 from serve_http import CLIENTS, WORKERS, Load, Server, ask_for, effect_of_events, milliseconds, serving
 
 from feature_repo.columns import ITEM, USER
@@ -35,7 +35,6 @@ from feature_repo.store import quiet
 from feature_repo.workspace import Workspace
 from ranking.demo import DemoRun, stages
 from ranking.encoding import Encoding
-from ranking.recommend import recommend_all
 from ranking.serving.batch import all_users
 from ranking.serving.clock import ServingClock
 from ranking.serving.features import ModelColumns
@@ -80,10 +79,13 @@ def configured(folder: Path, scale: Scale) -> Path:
     return path
 
 
-def made(folder: Path, scale: Scale) -> Workspace:
-    """Return the world with a trained model and the online store at now; stages that are current are not run again."""
+def made(folder: Path, scale: Scale, source: str = "synthetic") -> Workspace:
+    """Return the world, or another data set, with a trained model and the online store at now.
+
+    Stages that are current are not run again.
+    """
     workspace = Workspace.open(folder / "data", configured(folder, scale))
-    load_source("synthetic", workspace.lake, LoadOptions(world=scale.world, config=workspace.config))
+    load_source(source, workspace.lake, LoadOptions(world=scale.world, config=workspace.config))
     chain = {name: stage for name, stage in stages().items() if name in STAGES}
     with quiet():
         for _ in DemoRun(workspace).run(chain, lambda _: lambda what, done, total: None):
@@ -207,16 +209,6 @@ def served_cases(workspace: Workspace, users: list[int], in_process: np.ndarray,
     return rows + quantile_rows("events, post to effect", effect, None, None)
 
 
-def batch_cases(workspace: Workspace) -> list[Row]:
-    """Write everyone's list."""
-    out = workspace.data_dir.parent / "everyone.parquet"
-    start = perf_counter()
-    written = recommend_all(workspace, out, K)
-    seconds = perf_counter() - start
-    out.unlink()
-    return [Row("recommend --all", "rate", "users/s", written.users / seconds, better="higher")]
-
-
 @dataclass(frozen=True)
 class Options:
     """What the command line says."""
@@ -224,6 +216,7 @@ class Options:
     scale: Scale
     quick: bool
     minutes: float
+    source: Path | None = None
 
 
 def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
@@ -237,10 +230,15 @@ def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
     rows, in_process = request_cases(path, users, options.scale)
     notes = [f"{path.model.booster.num_trees()} trees on {len(path.columns.names)} columns that they split on."]
     rows += served_cases(workspace, users, in_process, options)
-    rows += batch_cases(workspace)
+    trees = None if options.quick else path.model.booster.num_trees()
+    rows += batch_cases(workspace, "recommend --all", K, trees)
+    if options.source:
+        other = made(folder.parent / options.source.name, options.scale, str(options.source))
+        trees = RequestPath.open(other).model.booster.num_trees()
+        rows += batch_cases(other, f"recommend --all, {options.source.name}", K, trees)
     rows += online_store.measure(quick=options.quick)
-    where = "this run has no case for it" if shutil.which("redis-server") else "no redis-server on the PATH"
-    notes.append(f"read 500, redis: not run, {where}.")
+    if shutil.which("redis-server") is None:
+        notes.append("read 500, redis: not run, no redis-server on the PATH.")
     return rows, notes
 
 
@@ -248,9 +246,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench serve", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="a smaller world, less repeats")
     parser.add_argument("--minutes", type=float, default=0.0, help="also a load test of so many minutes")
+    parser.add_argument("--log", type=Path, help="a data set to write everyone's list for, too")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    options = Options(QUICK if chosen.quick else FULL, chosen.quick, chosen.minutes)
+    options = Options(QUICK if chosen.quick else FULL, chosen.quick, chosen.minutes, chosen.log)
     folder = data_dir() / "bench" / "serve" / ("quick" if chosen.quick else "full")
     rows, notes = measure(folder, options)
     show("serve", rows, notes)

@@ -1,0 +1,53 @@
+"""Everyone's list: users per second of `rankhouse recommend --all`, beside RecTools' `recommend` for the same log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from quality_environment import peers_python
+from quality_handover import write_known
+from report import Row
+
+from ranking.recommend import recommend_all
+
+if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
+
+HERE: Final = Path(__file__).parent
+
+
+def batch_cases(workspace: Workspace, case: str, k: int, trees: int | None) -> list[Row]:
+    """Write everyone's list; with `trees` also by RecTools: two stages with as many candidates and trees, ALS alone.
+
+    All are fitted beforehand, and have as many threads as the process has cores.
+    """
+    out = workspace.data_dir.parent / "everyone.parquet"
+    start = perf_counter()
+    written = recommend_all(workspace, out, k)
+    rate = written.users / (perf_counter() - start)
+    out.unlink()
+    if trees is None:
+        return [Row(case, "rate", "users/s", rate, better="higher")]
+    peers = rates_of_peers(workspace, k, trees)
+    return [
+        Row(case, f"rate, {name}", "users/s", rate, peer, f"rectools {name}", "higher") for name, peer in peers.items()
+    ]
+
+
+def rates_of_peers(workspace: Workspace, k: int, trees: int) -> dict[str, float]:
+    """Return the users per second of each peer, fitted on the whole log."""
+    depths = [source.depth for source in workspace.config.candidates.sources.values()]
+    with tempfile.TemporaryDirectory() as folder:
+        with workspace.connect() as connection:
+            write_known(connection, Path(folder), workspace.now)
+        command = [peers_python(), HERE / "serve_peer.py", folder, max(depths), trees, k]
+        threads = str(len(os.sched_getaffinity(0)))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        printed = subprocess.check_output([str(word) for word in command], env=environment, text=True)
+    return json.loads(printed.splitlines()[-1])
