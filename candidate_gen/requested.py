@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from candidate_gen.interactions import microseconds
 from feature_repo.columns import TARGET_WEIGHT, TIME, USER
 from feature_repo.errors import DataError
 from feature_repo.workspace import Workspace
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     import duckdb
 
 Users = Literal["active", "all"] | pa.Array
-"""`active`: an event before the cut and a label in its window. `all`: everyone known at the cut. Or own ids."""
+"""`active`: an event before the cut and a label in its window; at training and validation cuts at most
+`candidates.users_per_cut` of them. `all`: everyone known at the cut. Or own ids."""
 
 _ALL = f"""
 SELECT {USER} FROM events WHERE {TIME} < $cut UNION SELECT {USER} FROM users WHERE {TIME} <= $cut ORDER BY {USER}"""
@@ -39,6 +42,7 @@ def requested_users(
     else:
         stop = window_end(workspace, cut)
         table = connection.sql(_ACTIVE, params={"cut": cut, "stop": stop}).to_arrow_table()
+        table = _some(table, workspace, cut)
     if not table.num_rows:
         raise DataError(
             f"cut {cut:%Y-%m-%d %H:%M:%S} UTC",
@@ -47,6 +51,16 @@ def requested_users(
             fix="Use `--users all`, or move the cut.",
         )
     return table[USER].combine_chunks()
+
+
+def _some(users: pa.Table, workspace: Workspace, cut: datetime) -> pa.Table:
+    """Return as many users as the configuration wants at a cut before the test window, in their order."""
+    config, periods = workspace.config.candidates, workspace.periods
+    learned = {window.start for window in (*periods.train, periods.validation)}
+    if config.users_per_cut is None or cut not in learned or users.num_rows <= config.users_per_cut:
+        return users
+    rng = np.random.default_rng([config.seed, microseconds(cut)])
+    return users.take(pa.array(np.sort(rng.choice(users.num_rows, config.users_per_cut, replace=False))))
 
 
 def window_end(workspace: Workspace, cut: datetime) -> datetime:

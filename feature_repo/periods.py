@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from feature_repo.columns import TARGET_WEIGHT, TIME
+from feature_repo.columns import TARGET_WEIGHT, TIME, USER
 from feature_repo.config import Config, Cut, SpacedCuts
 from feature_repo.errors import DataError, FutureError
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+_LEARNABLE = f"""
+SELECT count(*) > 0 FROM (
+    SELECT DISTINCT {USER} FROM events WHERE {TIME} >= $start AND {TIME} < $end AND {TARGET_WEIGHT} > 0
+) SEMI JOIN (SELECT {USER} FROM events WHERE {TIME} < $start) USING ({USER})"""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,9 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
     reach = _reach(config.split.horizon_days, test - validation)
     train = _train_cuts(connection, config, now, validation)
     _in_order("split.train (last)", train[-1], "split.validation", validation)
+    windows = [_window(start, validation, reach) for start in train]
     return Periods(
-        train=tuple(_window(start, validation, reach) for start in train),
+        train=tuple(_with_learners(connection, windows)),
         validation=_window(validation, test, reach),
         test=Window(test, now),
     )
@@ -86,6 +93,19 @@ def _spaced_cuts(connection: duckdb.DuckDBPyConnection, spaced: SpacedCuts, vali
         got=f"{spaced.every_days:g}",
         fix="Make the steps shorter.",
     )
+
+
+def _with_learners(connection: duckdb.DuckDBPyConnection, windows: list[Window]) -> list[Window]:
+    """Return the windows in which somebody with a past has a label: a log with a silence can hold others, too.
+
+    Where there is none at all they stay as they are, for the stage that reads them to say so.
+    """
+    kept = []
+    for window in windows:
+        [(learnable,)] = connection.execute(_LEARNABLE, {"start": window.start, "end": window.end}).fetchall()
+        if learnable:
+            kept.append(window)
+    return kept or windows
 
 
 def _reach(horizon: float | Literal["validation"] | None, validation: timedelta) -> timedelta | None:

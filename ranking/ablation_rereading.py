@@ -25,7 +25,7 @@ from ranking.ranker import Judge
 from ranking.subsets import some_candidates, some_examples
 from ranking.train import Materials, make_judge, of_users, read_materials
 from ranking.training_set import read_features, with_cut
-from ranking.truth import read_judged
+from ranking.truth import read_validation
 
 if TYPE_CHECKING:
     import duckdb
@@ -119,12 +119,13 @@ def stale_judge(workspace: Workspace, materials: Materials) -> Judge:
     Users whom nobody asked for at that cut are not in it. What was consumed since is left out, as serving would do.
     """
     cut, validation = workspace.periods.train[-1].start, workspace.periods.validation
+    users = pa.chunked_array([materials.judge.user_ids])
     rows = entity_table.read(workspace, cut, [USER, ITEM, "sources_count"])
     rows = of_users(rows.filter(pc.is_valid(rows["sources_count"])), materials.judge.user_ids).select([USER, ITEM])
     with workspace.connect() as connection:
-        repeats = workspace.allow_repeats
-        rows = _unseen(connection, rows, Window(cut, validation.start), repeats=repeats)
-        truth = read_judged(connection, validation, allow_repeats=repeats)
+        window = Window(cut, validation.start)
+        rows = _unseen(connection, rows, window, repeats=workspace.allow_repeats)
+        truth = read_validation(workspace, connection, users)
     features = read_features(workspace, with_cut(rows, cut), workspace.config.service)
     return make_judge(materials.encoding.encode(features), rows, truth)
 

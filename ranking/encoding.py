@@ -67,9 +67,9 @@ def learn_encoding(tables: Sequence[pa.Table]) -> Encoding:
     fields = [field for field in tables[0].schema if field.name not in _KEYS]
     columns = []
     for field in fields:
-        if _is_number(field.type):
+        if is_number(field.type):
             columns.append(Column(field.name, "number"))
-        elif _is_text(field.type):
+        elif is_text(field.type):
             columns.append(Column(field.name, "category", _vocabulary([table[field.name] for table in tables])))
     return Encoding(tuple(columns))
 
@@ -93,13 +93,13 @@ def _vocabulary(values: list[pa.ChunkedArray]) -> tuple[str, ...]:
     return tuple(sorted(kept["text"].to_pylist()))
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
     return (
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
+        return is_text(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)

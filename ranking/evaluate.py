@@ -49,8 +49,7 @@ def evaluate(
     _check_test_is_unseen(workspace, manifest)
     loaded = model_store.load(workspace, service_columns(workspace, manifest.service), manifest.name)
     test = workspace.periods.test
-    rows = entity_table.read(workspace, test.start).sort_by([(USER, "ascending"), (ITEM, "ascending")])
-    _check_sources(workspace, rows)
+    rows = _candidates(workspace)
     with workspace.connect() as connection:
         truth = read_judged(connection, test, allow_repeats=workspace.allow_repeats)
         split = read_split(workspace, connection, truth, by)
@@ -69,6 +68,15 @@ def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None
             got=f"labels up to {manifest.labels_end}",
             fix="Run `rankhouse train` with this configuration.",
         )
+
+
+def _candidates(workspace: Workspace) -> pa.Table:
+    """Return who proposed what at the test cut, sorted by user, then item: of scores and features nothing is held."""
+    verdicts = [f"{name}_{what}" for name in workspace.config.candidates.sources for what in ("proposed", "rank")]
+    columns = [USER, ITEM, *verdicts, "best_rank", "sources_count"]
+    rows = entity_table.read(workspace, workspace.periods.test.start, columns)
+    _check_sources(workspace, rows)
+    return rows.sort_by([(USER, "ascending"), (ITEM, "ascending")])
 
 
 def _check_sources(workspace: Workspace, rows: pa.Table) -> None:

@@ -26,7 +26,7 @@ from ranking.order import Groups
 from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
 from ranking.training_set import Spine, read_features, read_spine, rows_to_learn, user_groups
-from ranking.truth import Truth, read_judged
+from ranking.truth import Truth, read_validation
 from ranking.validation_scores import validation_scores
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Mate
             read_spine(connection, rows, window, gains, before=periods.validation.start)
             for rows, window in zip(candidates, periods.train, strict=False)
         ]
-        truth = read_judged(connection, periods.validation, allow_repeats=workspace.allow_repeats)
+        truth = read_validation(workspace, connection, candidates[-1][USER])
         judged = of_users(candidates[-1], truth.users)
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
         windows = [*periods.train, periods.validation]

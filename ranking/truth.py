@@ -7,7 +7,7 @@ before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ from feature_repo.periods import Window
 
 if TYPE_CHECKING:
     import duckdb
+
+    from feature_repo.workspace import Workspace
 
 _NOT_SEEN = f"""
   AND NOT EXISTS (SELECT 1 FROM events AS seen WHERE seen.{TIME} < $start AND seen.{CONSUMING}
@@ -56,6 +58,18 @@ class Truth:
     def position(self, users: pa.Array) -> np.ndarray:
         """Return int64 positions of own user ids in `users`, -1 for a user who is not judged."""
         return _code(users, self.users)
+
+    def among(self, users: pa.Array) -> Truth:
+        """Return the truth of those of the judged users who are among `users` (own ids)."""
+        kept = pc.is_in(self.users, value_set=users.cast(self.users.type)).to_numpy(zero_copy_only=False)
+        pairs = kept[self.user]
+        place = np.cumsum(kept) - 1
+        return replace(
+            self,
+            users=self.users.filter(pa.array(kept)),
+            user=place[self.user[pairs]],
+            items=self.items.filter(pa.array(pairs)),
+        )
 
     def is_relevant(self, users: pa.Array, items: pa.Array) -> np.ndarray:
         """Return bool per (user, item) pair in own ids."""
@@ -98,6 +112,12 @@ def read_judged(connection: duckdb.DuckDBPyConnection, window: Window, *, allow_
         got="none",
         fix="Move the cuts under `split` in rankhouse.yaml.",
     )
+
+
+def read_validation(workspace: Workspace, connection: duckdb.DuckDBPyConnection, users: pa.ChunkedArray) -> Truth:
+    """Read the truth of the validation window; where stage one was asked for some users only, theirs (`users`)."""
+    truth = read_judged(connection, workspace.periods.validation, allow_repeats=workspace.allow_repeats)
+    return truth if workspace.config.candidates.users_per_cut is None else truth.among(pc.unique(users))
 
 
 def _code(ids: pa.Array, vocabulary: pa.Array) -> np.ndarray:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from candidate_gen.configured import configured_sources
@@ -14,6 +16,7 @@ from candidate_gen.partitions import partition_path, read_partition
 from candidate_gen.pairs import NO_RANK
 from candidate_gen.pipeline import Stage
 from feature_repo.errors import ConfigError, DataError, FutureError, MissingError
+from feature_repo.workspace import Workspace
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CUT = START + timedelta(days=30)
@@ -239,6 +242,24 @@ def test_labels_beyond_the_window_make_nobody_active(make_workspace, random_even
     assert workspace.periods.validation.start < START + timedelta(days=49)
     write_candidates(workspace, [cut], "active")
     assert "slow" not in read(workspace, cut, ["user_id"])["user_id"].to_pylist()
+
+
+def test_some_users_are_drawn_at_cuts_to_learn_from_and_nobody_is_left_out_at_the_test_cut(
+    make_workspace, random_events, tmp_path
+):
+    def users_of(workspace: Workspace, cut: datetime) -> list[str]:
+        write_candidates(workspace, [cut], "active")
+        return pc.unique(read(workspace, cut, ["user_id"])["user_id"]).to_pylist()
+
+    everyone, few = (make_workspace(tmp_path / name, random_events(5)) for name in ("everyone", "few"))
+    candidates = few.config.candidates.model_copy(update={"users_per_cut": 4})
+    few = replace(few, config=few.config.model_copy(update={"candidates": candidates}))
+    for cut in (few.periods.train[0].start, few.periods.validation.start):
+        drawn, asked = users_of(few, cut), users_of(everyone, cut)
+        assert len(drawn) == 4 < len(asked)
+        assert set(drawn) < set(asked)
+        assert users_of(few, cut) == drawn
+    assert users_of(few, few.periods.test.start) == users_of(everyone, few.periods.test.start)
 
 
 @pytest.mark.parametrize(

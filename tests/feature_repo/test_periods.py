@@ -24,7 +24,7 @@ def log():
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            "CREATE TABLE events AS SELECT TIMESTAMPTZ '2024-01-01 00:00:00+00' + day * INTERVAL 1 DAY "
+            "CREATE TABLE events AS SELECT 7::BIGINT AS user_id, TIMESTAMPTZ '2024-01-01 00:00:00+00' + day * INTERVAL 1 DAY "
             "AS event_timestamp, weight AS target_weight FROM range(101) d(day), (VALUES (1.0), (0.0)) w(weight)"
         )
         yield connection
@@ -70,6 +70,16 @@ def test_a_horizon_can_be_the_length_of_the_validation_window(log):
     periods = resolve_periods(log, _config(**split, **dates), NOW)
     assert [window.end - START for window in periods.train] == [50 * DAY, 80 * DAY]
     assert periods.validation.end - START == 90 * DAY
+
+
+def test_a_training_window_in_which_nobody_with_a_past_has_a_label_is_left_out(log):
+    days = ", ".join(f"'{START + day * DAY}'" for day in (30, 31, 32))
+    log.execute(f"UPDATE events SET user_id = epoch_us(event_timestamp) WHERE event_timestamp IN ({days})")
+    cuts = {"train": [{"date": START + 30 * DAY}, {"date": START + 50 * DAY}], "horizon_days": 3}
+    periods = resolve_periods(log, _config(**cuts), NOW)
+    assert [window.start - START for window in periods.train] == [50 * DAY]
+    log.execute("UPDATE events SET user_id = epoch_us(event_timestamp)")
+    assert len(resolve_periods(log, _config(**cuts), NOW).train) == 2
 
 
 def test_quantiles_that_a_coarse_clock_throws_together_count_once(log):

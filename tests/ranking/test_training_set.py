@@ -9,7 +9,8 @@ import pytest
 from feature_repo.config import RankerConfig, load_config
 from feature_repo.errors import DataError
 from feature_repo.periods import Window
-from ranking.training_set import Spine, read_spine, rows_to_learn, user_groups
+from ranking.encoding import learn_encoding
+from ranking.training_set import Spine, compact, read_spine, rows_to_learn, user_groups
 
 CANDIDATES = pa.table(
     {"user_id": pa.array([2, 1, 1, 1, 2], pa.int64()), "item_id": pa.array([9, 3, 1, 2, 8], pa.int64())}
@@ -65,3 +66,23 @@ def test_sampling_is_seeded_bounded_and_keeps_positives() -> None:
 
 def test_user_groups_take_text_ids() -> None:
     assert user_groups(pa.table({"user_id": ["a", "a", "b", "é"]})).sizes.tolist() == [2, 1, 1]
+
+
+def test_compact_columns_are_encoded_as_the_whole_ones_are() -> None:
+    table = pa.table(
+        {
+            "whole": pa.array([2**53 + 1, None, 3]),
+            "part": pa.array([0.1, float("nan"), None]),
+            "flag": pa.array([True, None, False]),
+            "none": pa.nulls(3),
+            "text": pa.array(["b", None, "a"]),
+            "coded": pa.array(["x", "y", None]).dictionary_encode(),
+            "list": pa.array([[1], [], None]),
+        }
+    )
+    small = compact(table)
+    assert small.column_names == ["whole", "part", "flag", "none", "text", "coded"]
+    encoding = learn_encoding([table])
+    assert encoding == learn_encoding([small])
+    np.testing.assert_array_equal(encoding.encode(table), encoding.encode(small))
+    assert small["whole"].type == pa.float32()

@@ -69,6 +69,18 @@ def test_hits_follow_rank_and_skip_users_who_are_not_judged(write_log, day, tmp_
     assert truth.relevant.tolist() == [2]
 
 
+def test_the_truth_among_some_users(write_log, day, tmp_path: Path) -> None:
+    users = range(1, 6)
+    log = [(user, item, 1.0, "buy") for user in users for item in (user, 9)]
+    log += [(user, item, 12.0, "buy") for user in users for item in users]
+    with write_log(tmp_path, log).connect(load_config()) as connection:
+        truth = read_truth(connection, Window(day(CUT), day(END)), allow_repeats=False)
+    some = truth.among(pa.array([4, 2, 77]))
+    assert pairs_of(some) == [pair for pair in pairs_of(truth) if pair[0] in (2, 4)]
+    assert some.users.to_pylist() == [2, 4]
+    assert some.relevant.tolist() == [4, 4]
+
+
 MOVIELENS = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-positives" / "ratings.dat"
 
 
