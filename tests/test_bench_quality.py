@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from candidate_gen.configured import configured_sources
 from candidate_gen.interactions import read_interactions
+from candidate_gen.pipeline import Stage
 from feature_repo.config import Cut, SpacedCuts, load_config
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.loading import LoadOptions, load_source
@@ -266,6 +268,17 @@ class TestRuns:
         again = config.model_copy(update={"seed": 9})
         assert sources(again)["als"].get_params()["seed"] == 9
         assert sources(again)["als"].fit(early) is not sources(again)["als"].fit(early)
+
+
+    def test_stage_one_takes_what_stands_for_a_source(self, workspace: Workspace) -> None:
+        config = workspace.config.candidates
+        depths = {name: source.depth for name, source in config.sources.items()}
+        with workspace.connect() as connection:
+            interactions = read_interactions(connection, workspace.periods.cuts[-1])
+        stage = Stage.fit(interactions, quality_chain.Sources()(config), depths, allow_repeats=False)
+        plain = Stage.fit(interactions, configured_sources(config), depths, allow_repeats=False)
+        assert list(stage.sources) == list(plain.sources)
+        assert list(stage.skipped) == list(plain.skipped)
 
 
 class TestScores:

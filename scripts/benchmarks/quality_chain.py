@@ -59,6 +59,13 @@ class FitOnce:
     source: CandidateSource
     fitted: dict[datetime, CandidateSource]
 
+    @property
+    def past_only(self) -> bool:
+        return self.source.past_only
+
+    def learned_from(self, interactions: Interactions) -> Interactions:
+        return self.source.learned_from(interactions)
+
     def fit(self, interactions: Interactions) -> CandidateSource:
         if interactions.as_of not in self.fitted:
             self.fitted[interactions.as_of] = self.source.fit(interactions)
