@@ -146,9 +146,12 @@ def _parsed(value: Any, kind: IdType, what: str, fix: str) -> int | str:
 
 def _whole_numbers(values: list[Any]) -> np.ndarray | None:
     """Return plain integers as int64, None where there is anything else among the values."""
-    if all(type(value) is int and -(1 << 63) <= value < 1 << 63 for value in values):
+    if not set(map(type, values)) <= {int}:
+        return None
+    try:
         return np.array(values, np.int64)
-    return None
+    except OverflowError:
+        return None
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
