@@ -21,7 +21,7 @@ import numpy as np
 
 from feature_repo.workspace import Workspace
 
-READY_SECONDS: Final = 120.0
+READY_SECONDS: Final = 300.0
 CLIENTS: Final = 8
 WORKERS: Final = 2
 
