@@ -1,7 +1,9 @@
-"""`scripts/bench candidates [--quick] [--json FILE] [--data DIR] [--big]`: stage one on the test window.
+"""`scripts/bench candidates [--quick] [--json FILE] [--data DIR] [--big] [--part PART ...]`: stage one measured.
 
-Sources with a counterpart in RecTools are compared with it on the same log, users and parameters; the union is the
-configured one, its depths scaled to the budget. `all sources` writes the entity table for every user on one core.
+Parts, all but `big` by default. `peers`: sources with a counterpart in RecTools beside it, on the same log, users and
+parameters of the test window. `configured`: each configured source there, and their union, its depths scaled to the
+budget. `all`: writes the entity table of the clock for every user on one core. `big`: the same for 100,000 users, 50,000
+items and 10M events on two cores, without EASE.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from report import Row, median, show, write_json
 
 from candidate_gen.als import ALS
 from candidate_gen.ease import EASE
-from candidate_gen.entity_table import fit_stage, write_candidates
+from candidate_gen.entity_table import CutReport, fit_stage, write_candidates
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.item_knn import BM25ItemKNN, CosineItemKNN, TFIDFItemKNN
 from candidate_gen.pipeline import Stage
@@ -46,6 +48,7 @@ DATA = ROOT.parent / "shared" / "data"
 DEPTH = 100
 BUDGETS = (220, 460)
 SEEDS = (0, 1, 2, 3, 4)
+PARTS = ("peers", "configured", "all", "big")
 BIG = World(users=100_000, items=50_000, days=160)
 
 
@@ -173,19 +176,24 @@ def run_all_sources(workspace: Workspace, case: str, cores: int) -> list[Row]:
     """Write the entity table of the clock for every user in a process bound to so many cores."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        seconds, processor, megabytes, pairs = pool.apply(_write_all, (workspace, cores))
-    return [
-        Row(case, "time", "s", seconds),
+        report, processor, megabytes = pool.apply(_write_all, (workspace, cores))
+    rows = [
+        Row(case, "time", "s", report.seconds),
         Row(case, "processor", "s", processor),
         Row(case, "memory", "MB", megabytes),
-        Row(case, "pairs", "", pairs),
+        Row(case, "users", "", report.users),
+        Row(case, "pairs", "", report.rows),
     ]
+    for name, seconds in report.fit_seconds.items():
+        rows.append(Row(f"{case}: {name}", "time to fit", "s", seconds))
+        rows.append(Row(f"{case}: {name}", "time to propose and score", "s", report.score_seconds[name]))
+    return rows
 
 
-def _write_all(workspace: Workspace, cores: int) -> tuple[float, float, float, int]:
+def _write_all(workspace: Workspace, cores: int) -> tuple[CutReport, float, float]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     [report] = write_candidates(workspace, [workspace.now], "all", progress=_say)
-    return report.seconds, process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, report.rows
+    return report, process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _say(what: str, done: int, total: int) -> None:
@@ -210,31 +218,46 @@ def prepare(
 
 
 def main() -> None:
+    arguments = _arguments()
+    data = arguments.data or DATA / ("ml-100k" if arguments.quick else "ml-1m-positives")
+    parts = set(arguments.part or PARTS[:-1]) | ({"big"} if arguments.big else set())
+    if parts != {"big"} and not data.exists():
+        raise SystemExit(f"There is no data set at {data}: name one with --data.")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if parts & {"peers", "configured"}:
+            workspace = prepare(folder / "data", str(data), World())
+            rows += run_peers_beside(workspace, folder, peers=not arguments.quick) if "peers" in parts else []
+            rows += run_configured(workspace) if "configured" in parts else []
+        if "all" in parts:
+            deep = prepare(folder / "data", str(data), World(), depth=DEPTH)
+            rows += run_all_sources(deep, "all sources", cores=1)
+        if "big" in parts:
+            big = prepare(folder / "big", "synthetic", BIG, without=frozenset({"ease"}), depth=DEPTH)
+            rows += run_all_sources(big, "100k users, 50k items, 10M events", cores=2)
+    show("candidates", rows, [f"{data.name}; recall@100 and NDCG@10 are means over the judged users of the test window."])
+    if arguments.json:
+        write_json(rows, arguments.json)
+
+
+def run_peers_beside(workspace: Workspace, folder: Path, *, peers: bool) -> list[Row]:
+    """Judge the sources that have a counterpart, and with `peers` the counterparts."""
+    with workspace.connect() as connection:
+        truth = read_judged(connection, workspace.periods.test, allow_repeats=False)
+        log = read_interactions(connection, workspace.periods.test.start)
+    theirs = run_peers(workspace, truth, folder) if peers else {}
+    return [Row("judged users", "count", "", len(truth.users)), *compare(run_ours(log, truth), theirs)]
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench candidates", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="ml-100k, no peers, two minutes")
     parser.add_argument("--json", type=Path, help="write the rows there, too")
     parser.add_argument("--data", type=Path, help="a data set that `rankhouse load` takes (default: ml-1m-positives)")
-    parser.add_argument("--big", action="store_true", help="also 100k users, 50k items, 10M events on two cores")
-    arguments = parser.parse_args()
-    data = arguments.data or DATA / ("ml-100k" if arguments.quick else "ml-1m-positives")
-    if not data.exists():
-        raise SystemExit(f"There is no data set at {data}: name one with --data.")
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = prepare(Path(folder) / "data", str(data), World())
-        with workspace.connect() as connection:
-            truth = read_judged(connection, workspace.periods.test, allow_repeats=False)
-            log = read_interactions(connection, workspace.periods.test.start)
-        peers = {} if arguments.quick else run_peers(workspace, truth, Path(folder))
-        rows = compare(run_ours(log, truth), peers) + run_configured(workspace)
-        deep = prepare(Path(folder) / "data", str(data), World(), depth=DEPTH)
-        rows += run_all_sources(deep, "all sources", cores=1)
-        if arguments.big:
-            big = prepare(Path(folder) / "big", "synthetic", BIG, without=frozenset({"ease"}), depth=DEPTH)
-            rows += run_all_sources(big, "100k users, 50k items, 10M events", cores=2)
-    notes = [f"{data.name}: {len(truth.users):,} judged users; recall@100 and NDCG@10 are means over them."]
-    show("candidates", rows, notes)
-    if arguments.json:
-        write_json(rows, arguments.json)
+    parser.add_argument("--part", action="append", choices=PARTS, help="run this part alone; may be given again")
+    parser.add_argument("--big", action="store_true", help="the part `big`, too")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
