@@ -236,7 +236,7 @@ class ServingConfig(Section):
     """A request: how it is retrieved, filtered and ordered, what it may ask for, and what is kept of it.
 
     `api_key_env` names the environment variable that holds the key; without a key only loopback is served. `log_share`
-    of the requests are written to the lake as the model saw them.
+    of the requests are written to the lake as the model saw them, drawn with `log_seed`.
     """
 
     neighbours: Annotated[int, Field(ge=0)] = 50
@@ -249,6 +249,7 @@ class ServingConfig(Section):
     max_events: Annotated[int, Field(ge=1)] = 1000
     api_key_env: str = "RANKHOUSE_API_KEY"
     log_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    log_seed: int = 0
 
 
 class Config(Section):

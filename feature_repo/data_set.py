@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class DataSet:
     """The facts of one workspace that shape its feature views.
 
-    `user_attributes` and `item_attributes` map a column to its kind: "category", "number" or "text".
+    `user_attributes` and `item_attributes` map a column to its kind: "category", "number" or "text". `log_share` of
+    the served requests are logged.
     """
 
     features_dir: Path
@@ -31,6 +32,7 @@ class DataSet:
     candidate_fields: tuple[tuple[str, pa.DataType], ...] = ()
     user_candidate_fields: tuple[tuple[str, pa.DataType], ...] = ()
     learned_fields: Mapping[str, Sequence[tuple[str, pa.DataType]]] = field(default_factory=dict)
+    log_share: float = 0.0
 
     @classmethod
     def of(cls, workspace: Workspace) -> DataSet:
@@ -43,6 +45,7 @@ class DataSet:
                 candidate_fields=candidates,
                 user_candidate_fields=tuple(user_candidate_fields("int64")),
                 learned_fields=learned_fields(workspace.config, "int64"),
+                log_share=workspace.config.serving.log_share,
             )
         manifest = workspace.lake.manifest()
         return cls(
@@ -54,4 +57,5 @@ class DataSet:
             candidate_fields=candidates,
             user_candidate_fields=tuple(user_candidate_fields(manifest.item_id_type)),
             learned_fields=learned_fields(workspace.config, manifest.item_id_type),
+            log_share=workspace.config.serving.log_share,
         )

@@ -63,7 +63,7 @@ def discover(data: DataSet) -> Definitions:
         entities=(user(data), item(data)),
         views=tuple(views.values()),
         on_demand=tuple(on_demand.values()),
-        services=services(tuple(views.values()), tuple(on_demand.values())),
+        services=services(tuple(views.values()), tuple(on_demand.values()), data.log_share),
     )
 
 

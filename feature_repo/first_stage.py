@@ -33,6 +33,8 @@ HISTORY_WEIGHTS: Final = "history_weights"
 # A view with this tag holds outputs of one fit: both stores let its newest cut replace the older ones as a whole.
 SWAP_TAG: Final = "swap"
 SWAP_CUT: Final = "cut"
+# Names the column that says of which cut a row is, in a view whose rows events renew between two fits.
+SWAP_BY: Final = "swap_by"
 
 
 def candidate_fields(config: Config) -> list[tuple[str, pa.DataType]]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLES = ("events", "users", "items")
+JOURNAL = "journal"
+POSTED_CLOCK = "clock.json"
+"""Below <data dir>/journal: the latest time that posted events have moved serving to (ranking.serving.clock)."""
 IdType = Literal["int64", "string"]
 
 # The setting by which a data set says that its users come back to what they have consumed.
@@ -149,14 +152,20 @@ class Lake:
         return connection
 
     def now(self, config: Config) -> datetime:
-        """Return the declared clock: one microsecond after the last event for a closed data set."""
+        """Return the declared clock; for a closed data set one microsecond after the last event, and after anything
+        that was served: a fit may not be stamped with a time at which requests were answered without it.
+        """
         from datetime import timedelta
 
         if config.now == "wall-clock":
             return datetime.now(UTC)
         if isinstance(config.now, datetime):
             return config.now
-        return self.time_range()[1] + timedelta(microseconds=1)
+        posted = self.data_dir / JOURNAL / POSTED_CLOCK
+        times = [self.time_range()[1]]
+        if posted.exists():
+            times.append(datetime.fromisoformat(json.loads(posted.read_text(encoding="utf-8"))["now"]))
+        return max(times) + timedelta(microseconds=1)
 
     def time_range(self) -> tuple[datetime, datetime]:
         """Return the times of the first and the last event."""

@@ -19,6 +19,7 @@ from ranking.commands.models import models
 from ranking.commands.recommend import recommend
 from ranking.commands.refresh import refresh
 from ranking.commands.serve import serve
+from ranking.commands.skew import skew
 from ranking.commands.train import train
 from ranking.commands.tune import tune
 from ranking.commands.validate import validate
@@ -54,5 +55,6 @@ app.command("recommend")(recommend)
 app.command("serve")(serve)
 app.command("explain")(explain)
 app.command("drift")(drift)
+app.command("skew")(skew)
 app.add_typer(models, name="models")
 app.command("demo")(demo)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import duckdb
 
 EMPTY: Final = "empty.parquet"
+PUSHED: Final = "pushed"
+"""Below a view's folder: rows that events pushed online between two builds, as they were served."""
 ROW_GROUP: Final = 1 << 17
 _ARROW_TYPES: Final = {
     "INTEGER": pa.int32(),
@@ -88,7 +90,14 @@ def write_parts(
         files[EMPTY] = f".{EMPTY}.tmp"
         write_empty(transform.columns, folder / files[EMPTY])
     stale = old - set(files) if whole else (touched & old) - set(files)
+    # Rows of another SQL, schema or log are no part of this view.
+    stale |= {f"{PUSHED}/{path.name}" for path in pushed_files(folder)} if whole else set()
     return Replacement(folder, files, tuple(sorted(stale)))
+
+
+def pushed_files(folder: Path) -> list[Path]:
+    """Return the files of a view's pushed rows."""
+    return sorted((folder / PUSHED).glob("*.parquet"))
 
 
 def write_empty(columns: Mapping[str, str], path: Path) -> None:

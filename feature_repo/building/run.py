@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from feature_repo.building.moments import own_snapshots
-from feature_repo.building.parts import EMPTY, write_empty, write_parts
+from feature_repo.building.parts import EMPTY, pushed_files, write_empty, write_parts
 from feature_repo.building.plan import Plan, log_change, plan_view
 from feature_repo.building.snapshots import workspace_calendar
 from feature_repo.building.state import ViewState
@@ -108,7 +108,8 @@ def _versions(workspace: Workspace, table: str) -> np.ndarray:
 def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
     folder = workspace.feature_path(plan.view)
     with workspace.connect() as connection:
-        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, plan))
+        pushed = () if plan.whole else pushed_files(folder)
+        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, plan), pushed)
         replacement = write_parts(connection, transform, folder, plan.affected, plan.dropped, whole=plan.whole)
     ViewState.forget(folder)
     replacement.commit()

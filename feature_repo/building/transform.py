@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from feature_repo.building.moments import RARE, create_snapshots, register_snaps
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, TIME
 from feature_repo.errors import ContractError, did_you_mean
+from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,17 +79,20 @@ class ViewTransform:
         snapshots: np.ndarray,
         bases: np.ndarray | None = None,
         parts: int = 1,
+        pushed: Sequence[Path] = (),
     ) -> None:
         """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
 
         `connection` sees events, users and items. Rows whose features equal those of the key's row before are left out.
         `bases` are those of the snapshots whose rows exist already: only keys that change at the others have rows then,
         and the rows at a base are there to compare with. What reads no events of other keys is computed in so many
-        parts, each with a share of the keys, in a fraction of the memory.
+        parts, each with a share of the keys, in a fraction of the memory. `pushed`: files of rows that events pushed
+        between snapshots; a row after one of them is a row of change, since not the row before is what it replaces.
         """
         known = snapshots[:0] if bases is None else bases
         self._set_up(connection, data, snapshots)
         own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known)
+        between = self._pushed(pushed) if pushed else None
         with self._explained():
             select = self._opened(connection, own, snapshots, known)
             connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
@@ -96,7 +100,7 @@ class ViewTransform:
                 if self.sql.in_parts and parts > 1:
                     share = f"WHERE hash({_quoted(next(iter(self.keys)))}) % {parts} = {part}"
                     connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own} {share}")
-                connection.execute(f"INSERT INTO {RESULT} {self._rows_of_change(select)}")
+                connection.execute(f"INSERT INTO {RESULT} {self._rows_of_change(select, between)}")
         self._check_keys(connection)
 
     def open(self, connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> str:
@@ -155,15 +159,25 @@ class ViewTransform:
                 fix="Mend the file.",
             ) from error
 
-    def _rows_of_change(self, select: str) -> str:
+    def _rows_of_change(self, select: str, pushed: str | None = None) -> str:
         columns = [*self.keys, TIME, *self.features]
         cast = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in columns)
         features = ", ".join(map(_quoted, self.features))
-        keys = ", ".join(map(_quoted, self.keys))
+        # At one time a pushed row comes first: the row of the snapshot takes its place.
+        order = TIME if pushed is None else f"{TIME}, is_pushed DESC"
+        line = f"(PARTITION BY {', '.join(map(_quoted, self.keys))} ORDER BY {order})"
+        changed = f"row({features}) IS DISTINCT FROM lag(row({features})) OVER {line}"
+        if pushed is None:
+            return f"SELECT {cast} FROM ({select}) QUALIFY {changed}"
         return (
-            f"SELECT {cast} FROM ({select}) "
-            f"QUALIFY row({features}) IS DISTINCT FROM lag(row({features})) OVER (PARTITION BY {keys} ORDER BY {TIME})"
+            f"SELECT {cast} FROM (SELECT *, false AS is_pushed FROM ({select}) UNION ALL BY NAME {pushed}) "
+            f"QUALIFY NOT is_pushed AND ({changed} OR lag(is_pushed) OVER {line})"
         )
+
+    def _pushed(self, files: Sequence[Path]) -> str:
+        """Return the query of the keys and times of pushed rows."""
+        keys = ", ".join(map(_quoted, self.keys))
+        return f"SELECT DISTINCT {keys}, {TIME}, true AS is_pushed FROM {parquet([str(path) for path in files])}"
 
     def _statements(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         statements = [statement.query.strip().rstrip(";") for statement in connection.extract_statements(self.sql.code)]

@@ -16,6 +16,7 @@ from feast.types import FeastType
 
 from feature_repo import columns as names
 from feature_repo.errors import ContractError, DataError, did_you_mean
+from feature_repo.first_stage import SWAP_BY
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Layout, conform
 from feature_repo.stores.packed_db import BATCH_ROWS
 from feature_repo.stores.packed_keys import KeyCodec
@@ -38,6 +39,8 @@ class PackedView:
     time: str
     created: str | None
     opaque: dict[str, FeastType]
+    cut: str | None
+    """The column that tells the fits of a swapped view apart, where it is not the event time."""
 
     @property
     def id(self) -> tuple[str, str]:
@@ -58,6 +61,7 @@ class PackedView:
             time=source.timestamp_field if source is not None and source.timestamp_field else names.TIME,
             created=(source.created_timestamp_column or None) if source is not None else names.CREATED,
             opaque={f.name: f.dtype for f in [*view.features, *getattr(view, "schema", [])] if f.name in rare},
+            cut=getattr(view, "tags", {}).get(SWAP_BY),
         )
 
     def packed(self, table: pa.Table) -> Iterator[tuple[np.ndarray | Blobs, Blobs]]:
@@ -80,10 +84,11 @@ class PackedView:
             yield self.keys.encode([array.take(chosen) for array in arrays]), self._records(part, where)
 
     def newest(self, table: pa.Table) -> tuple[int | None, pa.Table]:
-        """Return the newest event time (microseconds) of a table and the rows that carry it."""
-        times = _times(table, self.time, f"feature view {self.name}")
-        newest = pc.max(times)
-        return newest.as_py(), table.filter(pc.equal(times, newest))
+        """Return the newest event time (microseconds) of a table and the rows that are as new as its newest cut."""
+        where = f"feature view {self.name}"
+        times = _times(table, self.time, where)
+        cuts = times if self.cut is None else _times(table, self.cut, where)
+        return pc.max(times).as_py(), table.filter(pc.greater_equal(times, pc.max(cuts)))
 
     def _records(self, part: pa.Table, where: str) -> Blobs:
         columns = {

@@ -132,7 +132,7 @@ def conform(column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:
 class Narrow:
     """Which rows of a view can be visible at all: the columns that tell, and the window of event ticks.
 
-    `window` is None where the entity frame has no time at all. `cuts`: the view's sorted distinct event ticks, where
+    `window` is None where the entity frame has no time at all. `cuts`: the view's sorted distinct cuts as ticks, where
     only rows of the newest one count, else None.
     """
 
@@ -154,7 +154,7 @@ class Narrow:
         window = None
         if len(known):
             window = (NEVER + 1 if ttl is None else int(known[0]) - ttl, int(known[-1]))
-        cuts = _event_ticks(spec, scan, unit) if spec.newest_cut_only else None
+        cuts = _cut_ticks(spec, scan, unit) if spec.newest_cut_only else None
         return cls(spec, unit, moments, window, ttl, strict and spec.created is not None, cuts)
 
     def prune(self, scan: Scan, codes: KeyCodes | None) -> Scan:
@@ -188,7 +188,7 @@ class Narrow:
             return found
         newest = np.searchsorted(self.cuts, self.moments.distinct, side="right") - 1
         since = np.where(newest >= 0, self.cuts[newest], NEVER)[self.moments.inverse]
-        return np.where((found >= 0) & (versions.event[found] == since), found, -1)
+        return np.where((found >= 0) & (versions.event[found] >= since), found, -1)
 
     def _large_batches(self, scan: Scan, size: int) -> Iterator[tuple[int, pa.Table]]:
         """Join small row groups: a look-up of keys costs its set-up once per batch."""
@@ -248,10 +248,11 @@ def _key_codes(spec: ViewSpec, schema: pa.Schema, entities: pa.Table) -> KeyCode
     return KeyCodes(columns, [schema.field(key).type for key, _ in spec.keys], f"view {spec.name}, entity frame")
 
 
-def _event_ticks(spec: ViewSpec, scan: Scan, unit: Unit) -> np.ndarray:
-    """Return the view's distinct event ticks, ascending, whatever its keys."""
-    where = f"view {spec.name}, column {spec.time}"
-    seen = [np.unique(to_ticks(table[spec.time], unit, where)) for _, table in scan.batches([spec.time])]
+def _cut_ticks(spec: ViewSpec, scan: Scan, unit: Unit) -> np.ndarray:
+    """Return the view's distinct cuts as ticks, ascending, whatever its keys."""
+    column = spec.time if spec.cut is None else spec.cut
+    where = f"view {spec.name}, column {column}"
+    seen = [np.unique(to_ticks(table[column], unit, where)) for _, table in scan.batches([column])]
     return np.unique(np.concatenate(seen)) if seen else np.empty(0, np.int64)
 
 

@@ -39,8 +39,9 @@ def _latest(spec: ViewSpec, time: str, settings: Settings) -> str:
     if spec.ttl is not None:
         conditions.append(f"{event} >= {asked} - INTERVAL {ticks_of(spec.ttl, 'us')} MICROSECONDS")
     if spec.newest_cut_only:
-        cuts = f"SELECT max({identifier(spec.time)}) FROM {source_sql(spec.source, settings)} AS c"
-        conditions.append(f"{event} = ({cuts} WHERE CAST(c.{identifier(spec.time)} AS TIMESTAMPTZ) <= {asked})")
+        cut = identifier(spec.time if spec.cut is None else spec.cut)
+        cuts = f"SELECT max({cut}) FROM {source_sql(spec.source, settings)} AS c"
+        conditions.append(f"{event} >= ({cuts} WHERE CAST(c.{cut} AS TIMESTAMPTZ) <= {asked})")
     order = [f"{event} DESC"]
     if spec.created:
         created = f"CAST(s.{identifier(spec.created)} AS TIMESTAMPTZ)"

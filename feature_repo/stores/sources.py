@@ -1,8 +1,8 @@
 """Parquet as the offline store reads it: which files a source means, their one schema, and rows in a fixed order.
 
-A path is a file, a directory (searched for *.parquet at any depth, hidden names left out, `key=value` folders read as
-columns) or a glob. Relative paths start at the repo, `${RANKHOUSE_DATA_DIR}` is known. Anything with a scheme
-(s3://, gs://, https:// ...) is left to DuckDB: see duckdb_scan.py.
+A path is a file, a directory (searched for *.parquet at any depth, names that begin with . or _ left out, `key=value`
+folders read as columns) or a glob. Relative paths start at the repo, `${RANKHOUSE_DATA_DIR}` is known. Anything with a
+scheme (s3://, gs://, https:// ...) is left to DuckDB: see duckdb_scan.py.
 
 Rows are numbered over all row groups in order of file name, so that one pass can choose rows by key and time and a
 second one can fetch the features of just those.
@@ -171,7 +171,7 @@ def local_files(path: str, repo_path: Path) -> list[str]:
     full = str(resolve(path, repo_path))
     if os.path.isdir(full):
         found = (str(file.relative_to(full)) for file in Path(full).rglob("*.parquet") if file.is_file())
-        visible = (name for name in found if not any(part[0] in "._" for part in Path(name).parts))
+        visible = (name for name in found if not any(_is_hidden(part) for part in Path(name).parts))
         return [os.path.join(full, name) for name in sorted(visible)]
     if os.path.exists(full):
         return [full]
@@ -184,6 +184,11 @@ def local_files(path: str, repo_path: Path) -> list[str]:
             fix="Compute the view first, or correct the path of its source.",
         )
     return [file for match in matches for file in (local_files(match, repo_path) if os.path.isdir(match) else [match])]
+
+
+def _is_hidden(name: str) -> bool:
+    """As Spark has it: a folder such as `__log_date=2024-06-01` is data."""
+    return name[0] == "." or (name[0] == "_" and "=" not in name)
 
 
 def open_parquet(path: str, repo_path: Path, threads: int = 1, empty: pa.Schema = NO_COLUMNS) -> ParquetScan:

@@ -14,7 +14,7 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.types import from_feast_to_pyarrow_type
 
 from feature_repo.errors import ContractError, did_you_mean
-from feature_repo.first_stage import SWAP_CUT, SWAP_TAG
+from feature_repo.first_stage import SWAP_BY, SWAP_CUT, SWAP_TAG
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class ViewSpec:
     """One view of one request. `keys` pairs a column of the view with a column of the entity frame.
 
     `newest_cut_only`: the view holds outputs of one fit after another (tag `swap: cut`); at any time only rows of the
-    newest fit count, and a key that is not among them has no row.
+    newest fit count, and a key that is not among them has no row. `cut`: the column that tells the fits apart, where it
+    is not the event time (tag `swap_by`): then rows that are as new as the newest fit count.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ViewSpec:
     ttl: timedelta | None
     features: tuple[Feature, ...]
     newest_cut_only: bool = False
+    cut: str | None = None
 
     @property
     def declared(self) -> pa.Schema:
@@ -61,6 +63,7 @@ class ViewSpec:
             keys=tuple((stored.get(key, key), name) for key, name in self.keys),
             time=stored.get(self.time, self.time),
             created=stored.get(self.created, self.created) if self.created else None,
+            cut=stored.get(self.cut, self.cut) if self.cut else None,
             features=tuple(replace(f, column=stored.get(f.column, f.column)) for f in self.features),
         )
         for column in found.declared.names:
@@ -104,6 +107,7 @@ def view_spec(view: FeatureView, feature_refs: Sequence[str], full_feature_names
             for name in names
         ),
         newest_cut_only=view.tags.get(SWAP_TAG) == SWAP_CUT,
+        cut=view.tags.get(SWAP_BY),
     )
 
 

@@ -1,4 +1,7 @@
-"""A user's latest items with a label, as the fit at the cut saw them. Stage one writes its rows itself."""
+"""A user's latest items with a label, as the fit at the cut saw them, and as every event pushed them since.
+
+Stage one writes its rows itself.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from feast import FeatureView
 
 from feature_repo.data_set import DataSet
 from feature_repo.entities import feast_fields, user, user_key
-from feature_repo.first_stage import SWAP_CUT, SWAP_TAG, USER_HISTORY
+from feature_repo.first_stage import SWAP_BY, SWAP_CUT, SWAP_TAG, USER_HISTORY, cut_column
 from feature_repo.sources import source
 
 
@@ -21,5 +24,5 @@ def define(data: DataSet) -> FeatureView | None:
         ttl=timedelta(0),
         schema=[user_key(data), *feast_fields(data.learned_fields[USER_HISTORY])],
         source=source(USER_HISTORY, data),
-        tags={"stage": "one", SWAP_TAG: SWAP_CUT},
+        tags={"stage": "one", SWAP_TAG: SWAP_CUT, SWAP_BY: cut_column(USER_HISTORY)},
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ranking.commands.options import ConfigFile, DataDir, JsonFile
+
+if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
 
 
 def evaluate(
@@ -19,6 +22,9 @@ def evaluate(
     export: Annotated[
         Path | None, typer.Option(help="Write the lists as Parquet: user_id, item_id, rank, score.")
     ] = None,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Also: what every rule costs and every order changes, each alone.")
+    ] = False,
     json: JsonFile = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -51,3 +57,19 @@ def evaluate(
     if export is not None:
         write_lists(lists, export)
         console.print(f"{lists.num_rows:,} recommendations in {export}")
+    if serving:
+        show_serving(workspace, report.model, k)
+
+
+def show_serving(workspace: Workspace, model: str, k: int) -> None:
+    """Measure and print what serving does to the lists; keep it beside the report."""
+    from rich.console import Console
+
+    from ranking import serving_report
+    from ranking.json_file import write_json
+    from ranking.progress import shown_progress
+
+    with shown_progress() as progress:
+        report = serving_report.measure_serving(workspace, model=model, k=k, progress=progress)
+    write_json(serving_report.report_path(workspace), report)
+    Console(highlight=False).print(serving_report.render(report))

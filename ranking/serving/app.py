@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from feature_repo.columns import ITEM
@@ -27,6 +28,7 @@ from ranking.serving.memory import keep_memory
 from ranking.serving.metrics import Metrics
 from ranking.serving.path import RequestPath, require_known
 from ranking.serving.request import Answer, Ask
+from ranking.serving.served_log import ServedLog
 from ranking.serving.schemas import (
     ErrorAnswer,
     EventsAnswer,
@@ -58,6 +60,7 @@ class Service:
         self.metrics = Metrics()
         self.current = Current(workspace, on_change=self.metrics.models.inc)
         self.events = EventSink(workspace, self.clock)
+        self.served = ServedLog(workspace, self.metrics, before_write=self.events.pushed.flush)
 
     def path(self) -> RequestPath:
         """Return the path that serves now; raises NotReady before there is one."""
@@ -71,6 +74,7 @@ class Service:
         keep_memory()
         await asyncio.to_thread(self.events.start)
         await asyncio.to_thread(self.current.start)
+        self.served.start()
         gc.collect()
         gc.freeze()
         flusher = asyncio.create_task(self._flush())
@@ -78,6 +82,7 @@ class Service:
         flusher.cancel()
         await asyncio.to_thread(self.current.stop)
         await asyncio.to_thread(self.events.flush)
+        await asyncio.to_thread(self.served.stop)
 
     async def _flush(self) -> None:
         while True:
@@ -172,7 +177,7 @@ def _add_status(app: FastAPI, service: Service) -> None:
             return Status(status="not ready", problem=service.current.problem)
         return Status(status="ready", model=path.model.manifest.name, problem=service.current.problem)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -191,7 +196,8 @@ def _answered(service: Service, body: RecommendBody, k: int) -> Response:
         seed=body.seed,
         reasons=body.reasons,
     )
-    answer, _ = path.answer(ask, service.clock.now())
+    answer, scored = path.answer(ask, service.clock.now())
+    service.served.offer(scored, path)
     for stage, ms in answer.ms.items():
         service.metrics.stages.labels(stage).observe(ms / 1e3)
     return _json(_plain(answer))

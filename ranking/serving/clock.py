@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from feature_repo.lake import JOURNAL, POSTED_CLOCK
 from feature_repo.stores.packed_clock import DATA, Clock
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
-JOURNAL: Final = "journal"
-_FILE: Final = "clock.json"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,7 +27,7 @@ class ServingClock:
         self._wall = workspace.config.now == "wall-clock"
         self._start = workspace.now
         self._store = Clock(DATA, workspace.data_dir / "clock.json")
-        self._path = workspace.data_dir / JOURNAL / _FILE
+        self._path = workspace.data_dir / JOURNAL / POSTED_CLOCK
         self._posted = Clock(DATA, self._path)
 
     def now(self) -> datetime:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import duckdb
+from lightgbm.basic import LightGBMError
 
 from feature_repo.errors import RankhouseError
 from ranking.model_store import CURRENT
@@ -48,7 +52,7 @@ class Current:
             self._thread.join()
 
     def refresh(self) -> None:
-        """Open the path anew where something changed; never raises for what a user can mend."""
+        """Open the path anew where something changed; never raises for what a user can mend, a broken file among it."""
         seen = self._marks()
         if seen == self._seen:
             return
@@ -57,7 +61,7 @@ class Current:
             workspace = type(self.workspace)(self.workspace.data_dir, self.workspace.config, self.workspace.config_path)
             path = RequestPath.open(workspace)
             path.warm_up()
-        except RankhouseError as error:
+        except (RankhouseError, LightGBMError, sqlite3.Error, duckdb.Error) as error:
             self.problem = str(error)
             _log.error("not taken over: %s", error)
             return

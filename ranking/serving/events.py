@@ -16,6 +16,7 @@ from ranking.serving.clock import ServingClock
 from ranking.serving.features import FeatureReader
 from ranking.serving.journal import Event, Journal, checked_type
 from ranking.serving.push import Pusher, stamp_after
+from ranking.serving.pushed_rows import PushedRows
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
@@ -47,10 +48,12 @@ class EventSink:
         self._first = 0.0
         self._waiting = 0
         self._pusher: tuple[FeatureReader, Pusher] | None = None
+        self.pushed = PushedRows(workspace)
         self._types = _event_types(workspace)
 
     def start(self) -> int:
         """Bring what earlier processes left behind into the lake; return how many events that were."""
+        self.pushed.recover()
         return self._journal.recover()
 
     def checked(self, bodies: Sequence[EventBody], catalogue: Catalogue) -> list[Event]:
@@ -89,6 +92,8 @@ class EventSink:
     def flush(self) -> int:
         """Bring every accepted event of this process into the lake; return how many."""
         with self._lock:
+            # First the rows: a build that sees the events has to know what was pushed for them.
+            self.pushed.flush()
             moved = self._journal.flush()
             self._waiting = 0
             return moved
@@ -100,7 +105,7 @@ class EventSink:
 
         try:
             if self._pusher is None or self._pusher[0] is not reader:
-                self._pusher = (reader, Pusher.open(self._workspace, reader))
+                self._pusher = (reader, Pusher.open(self._workspace, reader, self.pushed))
             self._pusher[1].push(events, self._journal.pending(), stamp)
             self._clock.move(stamp)
         except (RankhouseError, sqlite3.Error, duckdb.Error) as error:
@@ -109,13 +114,12 @@ class EventSink:
         return True
 
     def _event(self, body: EventBody, catalogue: Catalogue, now: datetime, latest: datetime) -> Event:
-        time = now if body.time is None else body.time
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-        if not _EPOCH <= time <= latest:
+        time = now if body.time is None else _utc(body.time)
+        if time is None or not _EPOCH <= time <= latest:
             raise FutureError(
                 "the time of an event",
                 expected=f"a time from 1970 to now ({latest:%Y-%m-%d %H:%M:%S} UTC)",
-                got=time.isoformat(),
+                got=str(body.time),
                 fix="Correct the time or its zone.",
             )
         return Event(
@@ -126,6 +130,14 @@ class EventSink:
             body.value,
             checked_origin(body.origin),
         )
+
+
+def _utc(time: datetime) -> datetime | None:
+    """Return a time in UTC, None where that is outside of the calendar: 0001-01-01 east of Greenwich."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def checked_origin(origin: str | None) -> str | None:

@@ -26,8 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.columns import EVENT_COLUMNS, EVENT_TYPE, ITEM, ORIGIN, TIME, USER, VALUE
-from feature_repo.lake import Lake, Load, Manifest
-from ranking.serving.clock import JOURNAL
+from feature_repo.lake import JOURNAL, Lake, Load, Manifest
 
 if TYPE_CHECKING:
     from io import BufferedWriter
@@ -98,7 +97,7 @@ class Journal:
         """Bring the events of processes that are gone into the lake; return how many."""
         moved = 0
         for path in sorted(self._folder.glob("*.jsonl")):
-            with _claimed(path) as mine:
+            with claimed(path) as mine:
                 moved += _to_lake(self._lake, path) if mine else 0
         return moved
 
@@ -113,7 +112,7 @@ class Journal:
 
 
 @contextmanager
-def _claimed(path: Path) -> Iterator[bool]:
+def claimed(path: Path) -> Iterator[bool]:
     """Whether nobody else holds the file; held until the block ends."""
     try:
         file = path.open("rb")

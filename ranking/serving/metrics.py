@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -26,11 +24,16 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self.events = Counter("rankhouse_events", "Events accepted.", registry=self._registry)
+        self.logged = Counter("rankhouse_log_requests", "Requests taken for the served log.", registry=self._registry)
+        self.log_dropped = Counter(
+            "rankhouse_log_dropped", "Requests drawn for the served log and not in it.", registry=self._registry
+        )
         self.models = Counter("rankhouse_model_takeovers", "Models taken over.", registry=self._registry)
 
     def text(self) -> bytes:
         """Return the exposition of this process, or of all workers where they share a directory."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        # Feast sets the directory's variable when it is imported: what counts is how values are kept by now.
+        if values.ValueClass is values.MutexValue:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)

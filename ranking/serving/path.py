@@ -26,6 +26,7 @@ from ranking.serving.retrieve import Retrieved, Retriever, user_key
 from ranking.serving.rules import Rule, check_rules, make_rules
 
 if TYPE_CHECKING:
+    from feature_repo.stores.packed_answer import Answer as Read
     from feature_repo.workspace import Workspace
 
 NamedRule = tuple[str, Rule]
@@ -35,10 +36,16 @@ _FAMILIARITY: Final = (CATEGORIES, USER_CATEGORIES, USER_SHARES)
 
 @dataclass(frozen=True)
 class Scored:
-    """What the model saw and said, kept for the log: `matrix` has the columns of the model, rows follow `items`."""
+    """What the model saw and said, kept for the log: `matrix` has the columns of the model, rows follow `items`.
+
+    `read`: what the matrix was made of, and `names` the columns of it; `origins`: who proposed each item.
+    """
 
     ask: Ask
     items: pa.Array
+    origins: Mapping[str, np.ndarray]
+    read: Read
+    names: tuple[str, ...]
     matrix: np.ndarray
     scores: np.ndarray
     shown: np.ndarray
@@ -145,8 +152,11 @@ class RequestPath:
             },
             ms=_milliseconds([*times, perf_counter()]),
         )
-        scored = None if found.popularity is not None else Scored(ask, pool.items, matrix, scores, shown, now)
-        return answer, scored
+        if found.popularity is not None:
+            return answer, None
+        return answer, Scored(
+            ask, pool.items, pool.origins, pool.answer, self.columns.names, matrix, scores, shown, now
+        )
 
     def score(self, matrix: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
         """Return float64 scores, NaN where `kept` is false; on one thread: requests do not wait for each other."""

@@ -24,10 +24,11 @@ from feature_repo.discovery import discover, sql_path
 from feature_repo.first_stage import HISTORY_ITEMS, HISTORY_TIMES, HISTORY_WEIGHTS, USER_HISTORY, cut_column
 from ranking.serving.features import FeatureReader
 from ranking.serving.journal import Event, event_table
+from ranking.serving.pushed_rows import PushedRows
 from ranking.serving.user_log import UserLog, from_own_events
 
 if TYPE_CHECKING:
-    from feast import FeatureView
+    from feast import FeatureStore, FeatureView
 
     from feature_repo.config import Roles
     from feature_repo.lake import Manifest
@@ -39,22 +40,26 @@ _TIMES: Final = pa.timestamp("us", tz="UTC")
 
 @dataclass
 class Pusher:
-    """Writes the rows of users to the online store; `views` are those that it computes. For one thread at a time."""
+    """Writes the rows of users to the online store and to `offline`; `views` are those that it computes.
+
+    For one thread at a time.
+    """
 
     workspace: Workspace
     reader: FeatureReader
     views: Sequence[tuple[FeatureView, ViewTransform]]
     roles: Roles
+    offline: PushedRows
     _log: UserLog | None = None
 
     @classmethod
-    def open(cls, workspace: Workspace, reader: FeatureReader) -> Pusher:
+    def open(cls, workspace: Workspace, reader: FeatureReader, offline: PushedRows) -> Pusher:
         views = []
         for view in discover(DataSet.of(workspace)).computed.values():
             transform = ViewTransform.of(view, sql_path(view.name))
             if USER in transform.keys and from_own_events(transform.sql):
                 views.append((view, transform))
-        return cls(workspace, reader, views, workspace.lake.roles(workspace.config))
+        return cls(workspace, reader, views, workspace.lake.roles(workspace.config), offline)
 
     def push(self, posted: Sequence[Event], pending: Sequence[Event], stamp: datetime) -> None:
         """Write the rows of the users of `posted` as of `stamp`; `pending`: what the lake does not have yet."""
@@ -62,18 +67,21 @@ class Pusher:
         log = self._opened()
         log.fill(users, self._fresh(pending, log.manifest))
         store = self.reader.reader.store
-        online = store._get_provider().online_store
         for view, transform in self.views:
-            rows = log.rows(transform, stamp)
-            if rows.num_rows:
-                online.write_table(store.config, view, rows)
+            self._write(store, view, log.rows(transform, stamp))
         history = self._histories(posted, stamp)
         if history is not None:
-            online.write_table(store.config, self._history_view, history)
+            self._write(store, self._history_view, history)
 
     @cached_property
     def _history_view(self) -> FeatureView:
         return self.reader.reader.store.get_feature_view(USER_HISTORY, allow_registry_cache=True)
+
+    def _write(self, store: FeatureStore, view: FeatureView, rows: pa.Table) -> None:
+        """Write rows for both stores, for the offline one first: nobody is to see what training will not."""
+        if rows.num_rows:
+            self.offline.add(view.name, rows)
+            store._get_provider().online_store.write_table(store.config, view, rows)
 
     def _opened(self) -> UserLog:
         """Return the log of users over the lake as it is now."""

@@ -11,7 +11,7 @@ import pytest
 
 from feature_repo.config import Config, Roles, load_config
 from feature_repo.errors import ContractError, MissingError
-from feature_repo.lake import Lake, Manifest, quote
+from feature_repo.lake import JOURNAL, POSTED_CLOCK, Lake, Manifest, quote
 from feature_repo.loading import LoadOptions, load_source
 
 MAPPING = """
@@ -82,6 +82,12 @@ def test_the_declared_clock(lake, config):
     moment = datetime(2024, 2, 1, tzinfo=UTC)
     assert lake.now(config.model_copy(update={"now": moment})) == moment
     wall = lake.now(config.model_copy(update={"now": "wall-clock"}))
+    posted = lake.data_dir / JOURNAL / POSTED_CLOCK
+    posted.parent.mkdir(exist_ok=True)
+    for served, now in ((LAST + timedelta(hours=1), LAST + timedelta(hours=1)), (LAST - timedelta(hours=1), LAST)):
+        posted.write_text(json.dumps({"now": served.isoformat()}))
+        assert lake.now(config) == now + timedelta(microseconds=1)
+    posted.unlink()
     assert abs(datetime.now(UTC) - wall) < timedelta(minutes=1)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.building.moments import RARE, own_snapshots, register_snapshots
@@ -26,12 +28,12 @@ TIMES = pa.timestamp("us", tz="UTC")
 def compute(small_workspace):
     """Run SQL as a view keyed by user with the features `n` (INTEGER) and `x` (FLOAT); return its rows."""
 
-    def run(sql: str) -> list[tuple]:
+    def run(sql: str, pushed: Sequence[Path] = ()) -> list[tuple]:
         workspace: Workspace = small_workspace(30)
         keys, features = {"user_id": "BIGINT"}, {"n": "INTEGER", "x": "FLOAT"}
         transform = ViewTransform("v", ViewSql(Path("views/v.sql"), sql), keys, features)
         with workspace.connect() as connection:
-            transform.compute(connection, DataSet.of(workspace), workspace_calendar(workspace))
+            transform.compute(connection, DataSet.of(workspace), workspace_calendar(workspace), pushed=pushed)
             return connection.sql(f"FROM {RESULT}").fetchall()
 
     return run
@@ -49,6 +51,19 @@ def test_whole_numbers_and_real_ones_are_cast(compute) -> None:
 def test_rows_that_change_nothing_are_left_out(compute) -> None:
     rows = compute("SELECT DISTINCT user_id, event_timestamp, 1 AS n, CAST(0.5 AS FLOAT) AS x FROM changes")
     assert len(rows) == len({row[0] for row in rows}) == 8
+
+
+def test_a_row_after_a_pushed_one_is_a_row_of_change(compute, tmp_path: Path) -> None:
+    """What was pushed may say something else than the rows before and after it: then the latter must be there."""
+    sql = "SELECT DISTINCT user_id, event_timestamp, 1 AS n, CAST(0.5 AS FLOAT) AS x FROM changes"
+    every = sql.replace("1 AS n", "CAST(epoch(event_timestamp) AS BIGINT) AS n")
+    times = sorted(row[1] for row in compute(every) if row[0] == 3)
+    stamps = [times[0], times[1] + timedelta(microseconds=1), times[-1] + timedelta(days=9)]
+    rows = {"user_id": [3] * 4, "event_timestamp": pa.array([*stamps, stamps[1]], pa.timestamp("us", tz="UTC"))}
+    pq.write_table(pa.table(rows), tmp_path / "pushed.parquet")
+    found = compute(sql, [tmp_path / "pushed.parquet"])
+    assert len(found) == 8 + 1
+    assert sorted(row[1] for row in found if row[0] == 3) == [times[0], times[2]]
 
 
 @pytest.mark.parametrize(

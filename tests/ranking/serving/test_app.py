@@ -14,6 +14,9 @@ from feature_repo.workspace import Workspace
 from ranking.serving.app import create
 
 LOOPBACK = ("127.0.0.1", 50_000)
+EVENT = {"user": 1, "item": 1, "event_type": "purchase"}
+NO_COLUMN = {"rule": "fresh", "params": {"days": 1, "column": "x"}}
+BY_CONTEXT = {"rule": "attribute_equals", "params": {"column": "item_brand", "from_context": "brand"}}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,18 @@ def test_status_pages(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
 
 
+def test_metrics_count_requests_stages_and_events(client: TestClient) -> None:
+    def count(name: str) -> float:
+        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    names = ['rankhouse_requests_total{endpoint="/recommend",status="200"}']
+    names += ['rankhouse_stage_seconds_count{stage="score"}']
+    before = [count(name) for name in names]
+    client.post("/recommend", json={"user": 1, "k": 1})
+    assert [count(name) - old for name, old in zip(names, before, strict=True)] == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "says"),
     [
@@ -75,9 +90,31 @@ def test_status_pages(client: TestClient) -> None:
         ("/similar", {"item": -7}, 404, "-7"),
         ("/events", {"events": [{"user": 1, "item": -7, "event_type": "purchase"}]}, 404, "-7"),
         ("/events", {"events": [{"user": 1, "item": 1, "event_type": "purchas"}]}, 422, 'Did you mean "purchase"'),
+        ("/events", {"events": [{**EVENT, "time": "0001-01-01T00:00:01+03:00"}]}, 422, "from 1970 to now"),
+        ("/events", {"events": [{**EVENT, "time": "2999-01-01T00:00:00"}]}, 422, "from 1970 to now"),
+        ("/events", {"events": [{**EVENT, "time": "soon"}]}, 422, "body.events.0.time"),
+        ("/events", {"events": [{**EVENT, "value": "much"}]}, 422, "body.events.0.value"),
+        ("/events", {"events": [{**EVENT, "origin": "mars"}]}, 422, "organic"),
+        ("/events", {"events": [EVENT] * 1001}, 422, "at most 1,000"),
+        ("/recommend", {"user": 1, "rules": [{"rule": "fresh", "params": {"days": "many"}}]}, 422, "days"),
+        ("/recommend", {"user": 1, "rules": [NO_COLUMN]}, 422, "columns"),
+        ("/recommend", {"user": 1, "rules": [BY_CONTEXT]}, 422, "context field 'brand'"),
+        ("/recommend", {"user": 1, "rules": [BY_CONTEXT], "context": {"brand": 7}}, 422, "item_brand"),
+        ("/recommend", {"user": 1, "context": {"brand": ["a"]}}, 422, "context"),
+        ("/recommend", {"user": 1, "order": {"kind": "mrm"}}, 422, 'Did you mean "mmr"'),
+        ("/recommend", {"user": 1, "order": {"kind": "mmr", "params": {"relevance": 2}}}, 422, "0 to 1"),
+        ("/recommend", {"user": 1, "order": {"pin": [-7]}}, 404, "-7"),
+        ("/recommend", {"user": 1, "order": {"explore": -1}}, 422, "explore"),
+        ("/recommend", {"user": 1, "unfamiliar": 1.5}, 422, "unfamiliar"),
+        ("/recommend", {"user": 1, "seed": -1}, 422, "seed"),
+        ("/recommend", {"user": 1, "items": [1] * 2001}, 422, "1 to 2,000"),
+        ("/recommend", {"user": True}, 422, "user"),
+        ("/recommend", [], 422, "body"),
+        ("/similar", {"item": 1, "k": 0}, 422, "expected 1 to"),
+        ("/nowhere", {}, 404, "Not Found"),
     ],
 )
-def test_a_wrong_request_gets_one_message(client: TestClient, path: str, body: dict, status: int, says: str) -> None:
+def test_a_wrong_request_gets_one_message(client: TestClient, path: str, body: dict | list, status: int, says: str) -> None:
     response = client.post(path, json=body)
     assert response.status_code == status, response.text
     assert says in response.json()["error"]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from feature_repo.lake import Lake
-from ranking.serving.clock import JOURNAL
+from feature_repo.lake import JOURNAL, Lake
 from ranking.serving.journal import Event, Journal
 
 EVENTS = [

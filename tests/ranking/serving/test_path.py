@@ -88,6 +88,22 @@ def test_pinned_items_come_first(path: RequestPath, now: datetime) -> None:
     assert len({one.item for one in answer.items}) == 10
 
 
+def test_nothing_is_unpickled(served: Workspace, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    import dill
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was unpickled")
+
+    for module in (pickle, dill):
+        for name in ("load", "loads", "Unpickler"):
+            monkeypatch.setattr(module, name, refuse)
+    opened = RequestPath.open(served)
+    opened.warm_up()
+    assert opened.answer(Ask(1, 3, reasons=True), now)[0].items
+
+
 def test_reasons_sum_to_the_score(path: RequestPath, now: datetime) -> None:
     answer, _ = path.answer(Ask(1, 3, reasons=True), now)
     for one in answer.items:

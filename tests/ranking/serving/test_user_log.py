@@ -17,11 +17,12 @@ from ranking.serving import user_log
 from ranking.serving.features import FeatureReader
 from ranking.serving.journal import Event
 from ranking.serving.push import Pusher, stamp_after
+from ranking.serving.pushed_rows import PushedRows
 
 
 @pytest.fixture(scope="module")
 def pusher(served: Workspace) -> Pusher:
-    return Pusher.open(served, FeatureReader.open(served))
+    return Pusher.open(served, FeatureReader.open(served), PushedRows(served))
 
 
 def whole(served: Workspace, transform: ViewTransform, posted: pa.Table, users: list[int], stamp: datetime) -> list:
