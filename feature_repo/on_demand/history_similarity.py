@@ -201,7 +201,7 @@ def _pool(history: _History, listed: _Neighbours, rows: np.ndarray | slice, plac
     if places.base[-1]:  # one history, as in a request, begins at 0
         cells = np.add(cells, np.tile(places.base, sources)[:, None], dtype=np.intp)
     found = places.table.take(cells).ravel()
-    hits = np.flatnonzero(found)
+    hits = np.flatnonzero(found > 0)  # of bools: many times as fast as of numbers
     row = hits // max(width, 1)
     place = found.take(hits).astype(np.int64)
     place -= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -48,28 +47,24 @@ class Matches:
 
 @dataclass(frozen=True)
 class Segments:
-    """Values of rows, one row's after the other's: where those of each begin, and how many they are."""
+    """Values of rows, one row's after the other's: where those of each begin, and how many they are.
+
+    `full` are the rows that have values, `begins` where theirs begin.
+    """
 
     starts: np.ndarray
     lengths: np.ndarray
+    full: np.ndarray | slice
+    begins: np.ndarray
 
     @classmethod
     def of(cls, lengths: np.ndarray) -> Self:
-        return cls(np.cumsum(lengths) - lengths, lengths)
-
-    @cached_property
-    def full(self) -> np.ndarray | slice:
-        """The rows that have values."""
-        full = self.lengths > 0
-        return slice(None) if full.all() else np.flatnonzero(full)
-
-    @cached_property
-    def _begins(self) -> np.ndarray:
-        return self.starts[self.full]
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        return np.maximum(self.lengths, 1)
+        starts = np.cumsum(lengths)
+        starts -= lengths
+        if lengths.all():
+            return cls(starts, lengths, slice(None), starts)
+        full = np.flatnonzero(lengths > 0)
+        return cls(starts, lengths, full, starts.take(full))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of the values (..., values) by row, float64 (..., rows); 0 for a row without values."""
@@ -81,10 +76,10 @@ class Segments:
 
     def means(self, sums: np.ndarray) -> np.ndarray:
         """Turn sums by row into means."""
-        return sums / self._sizes
+        return sums / np.maximum(self.lengths, 1)
 
     def _pooled(self, pool: np.ufunc, values: np.ndarray) -> np.ndarray:
         result = np.zeros((*values.shape[:-1], len(self.lengths)))
         if values.shape[-1]:
-            result[..., self.full] = pool.reduceat(values, self._begins, axis=-1)
+            result[..., self.full] = pool.reduceat(values, self.begins, axis=-1)
         return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Self, TypeVar
 
 import numpy as np
@@ -20,10 +19,6 @@ class Values:
 
     array: pa.Array
     _made: dict[Hashable, object] = field(default_factory=dict, compare=False)
-
-    @cached_property
-    def type(self) -> pa.DataType:
-        return self.array.type
 
     def made(self, what: Hashable, make: Callable[[pa.Array], Made]) -> Made:
         """Return `make(array)`, made once for each `what`."""
@@ -61,7 +56,7 @@ class Shared:
 
     @property
     def type(self) -> pa.DataType:
-        return self.values.type
+        return self.values.array.type
 
     def plain(self) -> pa.Array:
         """Return the value of each row."""

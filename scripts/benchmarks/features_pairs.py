@@ -7,6 +7,7 @@ has another user and other items.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -76,6 +77,8 @@ def pairs(workspace: Workspace, many: int) -> list[Row]:
 
 def requests(each: list[tuple[PairFunction, Given]]) -> list[Row]:
     """Measure requests: all functions one after the other, as in serving; return their medians and that of the sums."""
+    gc.collect()
+    gc.freeze()  # as serving does
     spent = np.array([[once(*one, number) for one in each] for number in range(REQUESTS)])[1:] * 1e3
     named = zip(each, np.median(spent, axis=0), strict=True)
     rows = [Row("300 candidates", function.name, "ms", float(middle)) for (function, _), middle in named]
