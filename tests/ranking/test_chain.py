@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime
+from math import log2
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,44 @@ def test_exported_items_were_not_consumed_before(trained: Workspace) -> None:
             [trained.periods.test.start],
         ).fetchall()
     assert seen == 0
+
+
+def _score(hits: list[bool], relevant: int) -> dict[str, float]:
+    """One list's metrics as textbooks write them."""
+    ideal = min(relevant, K)
+    precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
+    return {
+        "ndcg": sum(1 / log2(place + 2) for place, hit in enumerate(hits) if hit)
+        / sum(1 / log2(place + 2) for place in range(ideal)),
+        "map": sum(precisions) / ideal,
+        "recall": sum(hits) / relevant,
+        "mrr": max((1 / (place + 1) for place, hit in enumerate(hits) if hit), default=0.0),
+        "hitrate": float(any(hits)),
+    }
+
+
+def test_a_scorer_of_ones_own_gets_the_same_figures_from_the_exported_lists(trained: Workspace) -> None:
+    report, lists = evaluate(trained)
+    cut = datetime.fromisoformat(report.test_start)
+    with trained.connect() as connection:
+        log = connection.execute(
+            "SELECT user_id, item_id, event_timestamp, target_weight > 0, consuming FROM events"
+        ).fetchall()
+    past = [event for event in log if event[2] < cut]
+    users, items = {event[0] for event in past}, {event[1] for event in past}
+    seen = {event[:2] for event in past if event[4]}
+    relevant: dict[object, set] = defaultdict(set)
+    for user, item, time, target, _ in log:
+        if time >= cut and target and user in users and item in items and (user, item) not in seen:
+            relevant[user].add(item)
+    ranked = defaultdict(list)
+    for row in lists.sort_by([("user_id", "ascending"), ("rank", "ascending")]).to_pylist():
+        ranked[row["user_id"]].append(row["item_id"])
+    scores = [_score([item in wanted for item in ranked[user]], len(wanted)) for user, wanted in relevant.items()]
+    assert len(scores) == report.users
+    for name in scores[0]:
+        mean = sum(score[name] for score in scores) / len(scores)
+        assert report.line(TWO_STAGE).metrics[f"{name}@{K}"] == pytest.approx(mean, abs=1e-12)
 
 
 def test_training_again_gives_the_same_bytes(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -45,6 +46,12 @@ def test_the_tables_fit_a_narrow_terminal() -> None:
     words = ["segment_popularity", "1,155 users", "HitRate", "Coverage", "@100", "NDCG@50", "6-20", "gender", "–"]
     for word in (*words, "worse", "not different", "two-stage is better than segment_popularity"):
         assert word in text
+
+
+def test_the_cut_is_told_to_the_microsecond() -> None:
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(render(replace(report([UNION, TWO_STAGE]), test_start="2024-01-01T00:00:00.136000+00:00")))
+    assert "Test window 2024-01-01T00:00:00.136000 to 2024-02-01T00:00:00 UTC" in console.export_text()
 
 
 def test_only_an_interval_without_zero_is_called_better_or_worse() -> None:
