@@ -14,9 +14,9 @@ from candidate_gen.neighbours import history_factor, history_rows, history_score
 from candidate_gen.similarity import keep_top, row_blocks, stack
 from candidate_gen.source import CandidateSource, Events
 
-BLOCK_PAIRS: Final = 4_000_000
+BLOCK_PAIRS: Final = 1_000_000
 # Adding to a table of so many cells per pair is cheaper than sorting the pairs.
-DENSE_CELLS: Final = 8
+DENSE_CELLS: Final = 16
 
 
 class Covisitation(CandidateSource):

@@ -10,13 +10,13 @@ from scipy import sparse
 
 from candidate_gen.selection import best
 
-# Multiplications per block; a product never has more entries than that.
-BLOCK_WORK: Final = 16_000_000
+# Multiplications per block; a product never has more entries than that. The allocator keeps arrays of this size.
+BLOCK_WORK: Final = 4_000_000
 # A multiplication of two sparse sides costs as much as so many with a dense right side, by bytes of a number.
 SPARSE_COST: Final = {4: 16, 8: 7}
 LARGEST_DENSE: Final = 256 << 20
-# From one entry in so many cells on, a product is searched as a dense one.
-DENSE_SHARE: Final = 4
+# Sorting an entry costs as much as searching so many cells.
+DENSE_SHARE: Final = 64
 
 
 def top_k_product(
@@ -28,13 +28,27 @@ def top_k_product(
     """
     work, width = work_per_row(left, right), right.shape[1]
     factor = quicker_factor(right, float(work.sum()), left.nnz)
-    if isinstance(factor, np.ndarray):
-        work = np.full(left.shape[0], width)
+    full = isinstance(factor, np.ndarray) or _hardly_sparse(float(work.sum()), left.shape[0] * width)
     parts = []
-    for start, stop in row_blocks(work, BLOCK_WORK):
-        block = left[start:stop] @ factor
-        parts.append(keep_top(_scattered(block), k, drop=None if drop is None else drop[start:stop]))
+    for start, stop in _blocks(work, width, full):
+        block = (left[start:stop] @ factor).astype(np.float32, copy=False)
+        without = None if drop is None else drop[start:stop]
+        parts.append(keep_top(_dense(block) if full else block, k, drop=without))
     return stack(parts, width)
+
+
+def _hardly_sparse(entries: float, cells: int) -> bool:
+    """Tell whether a matrix is searched sooner in all of its cells than by sorting its entries."""
+    return DENSE_SHARE * entries >= cells
+
+
+def _blocks(work: np.ndarray, width: int, full: bool) -> Iterator[tuple[int, int]]:
+    """Cut rows into ranges of bounded work and, where they are made `full`, of bounded cells."""
+    return row_blocks(np.maximum(work, width // 2) if full else work, BLOCK_WORK)
+
+
+def _dense(block: sparse.csr_array | np.ndarray) -> np.ndarray:
+    return block if isinstance(block, np.ndarray) else block.toarray()
 
 
 def quicker_factor(right: sparse.csr_array, work: float, entries: int) -> sparse.csr_array | np.ndarray:
@@ -46,14 +60,6 @@ def quicker_factor(right: sparse.csr_array, work: float, entries: int) -> sparse
     cells = right.shape[0] * right.shape[1]
     dense = SPARSE_COST[right.dtype.itemsize] * work >= float(entries) * right.shape[1]
     return right.toarray() if dense and cells * right.dtype.itemsize <= LARGEST_DENSE else right
-
-
-def _scattered(block: sparse.csr_array | np.ndarray) -> sparse.csr_array | np.ndarray:
-    """Return a product in float32; dense where it is hardly sparse: a row of all cells is searched sooner."""
-    block = block.astype(np.float32, copy=False)
-    if isinstance(block, np.ndarray) or DENSE_SHARE * block.nnz < block.shape[0] * block.shape[1]:
-        return block
-    return block.toarray()
 
 
 def keep_top(matrix: sparse.csr_array | np.ndarray, k: int, *, drop: np.ndarray | None = None) -> sparse.csr_array:
@@ -107,12 +113,13 @@ def strongest_into(similarity: sparse.csr_array, k: int) -> sparse.csr_array:
 
     `similarity`: row i says what item i in a history speaks for; the result is cut from its columns.
     """
-    columns = sparse.csc_array(similarity)
+    columns, items = sparse.csc_array(similarity), similarity.shape[0]
+    full = _hardly_sparse(columns.nnz, items * columns.shape[1])
     parts = []
-    for start, stop in row_blocks(np.diff(columns.indptr), BLOCK_WORK):
+    for start, stop in _blocks(np.diff(columns.indptr), items, full):
         block = sparse.csr_array(columns[:, start:stop].T)
-        parts.append(keep_top(_scattered(block), k, drop=np.arange(start, stop)))
-    return stack(parts, similarity.shape[0])
+        parts.append(keep_top(_dense(block) if full else block, k, drop=np.arange(start, stop)))
+    return stack(parts, items)
 
 
 def stack(parts: list[sparse.csr_array], columns: int) -> sparse.csr_array:
