@@ -223,12 +223,13 @@ class Rows:
         self._values.clear()
         self.__dict__.pop("_null_bits", None)
 
-    def nulls(self, name: str) -> np.ndarray | None:
-        """Return the mask of null rows, or None where there is none."""
+    def nulls(self, name: str, index: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the mask of null rows, of all or of those that `index` names, or None where there is none."""
         if self._all_valid:
             return None
         i = self.layout.position[name]
-        mask = (self.raw["nulls"][:, i >> 3] >> (i & 7) & 1).view(bool)
+        marks = self.raw["nulls"][:, i >> 3]
+        mask = ((marks if index is None else marks[index]) >> (i & 7) & 1).view(bool)
         return mask if mask.any() else None
 
     def null_block(self, names: Sequence[str]) -> np.ndarray | None:
@@ -265,8 +266,7 @@ class Rows:
         field = self.layout.by_name[name]
         if field.is_number:
             return self._number_arrays(field.type, index)
-        nulls = self.nulls(name)
-        nulls = nulls if nulls is None or index is None else nulls[index]
+        nulls = self.nulls(name, index)
         if pa.types.is_list(field.type):
             return {name: self._lists(field, nulls, index)}
         data, offsets = self._slot(field, 0, "u1", index)
@@ -299,10 +299,10 @@ class Rows:
         alike = self.layout.of_type[kind]
         block = self.number_block(alike)
         values = np.ascontiguousarray((block if index is None else block[index]).T)
-        nulls = None
-        if not self._all_valid:
-            marks = self._null_bits[:, [self.layout.position[name] for name in alike]]
-            nulls = (marks if index is None else marks[index]).T.reshape(-1) if marks.any() else None
+        nulls, marks = None, self.null_block(alike)
+        if marks is not None:
+            marks = marks if index is None else marks[index]
+            nulls = marks.T.reshape(-1) if marks.any() else None
         whole, rows = arrow_numbers(values.reshape(-1), nulls, kind), values.shape[1]
         return {name: whole.slice(i * rows, rows) for i, name in enumerate(alike)}
 
@@ -313,9 +313,8 @@ class Rows:
             begin, end = self._bounds[slot : slot + 2]
             return self._bytes[begin:end].copy().view(dtype), np.array([0, (end - begin) // size])
         begins, lengths = self._places
-        counts, starts = lengths[:, slot] // size, self._tails + begins[:, slot]
-        if index is not None:
-            counts, starts = counts[index], starts[index]
+        rows = slice(None) if index is None else index
+        counts, starts = lengths[rows, slot] // size, self._tails[rows] + begins[rows, slot]
         offsets = np.zeros(len(counts) + 1, np.int64)
         if not counts.any():
             return np.empty(0, dtype), offsets
