@@ -132,12 +132,10 @@ def measure_serving(
         FeatureReader.open(workspace).references,
     )  # fmt: skip
     judged = _Judge(truth, split, k, workspace.config.ranker.seed)
-    alone, _ = _lists(known, Case("order", MODEL_ALONE), k)
-    found = cases(workspace, known.references, split.catalogue)
-    effects = []
-    for number, case in enumerate(found):
-        progress("serving", number, len(found))
-        effects.append(_effect(known, case, k, judged, alone))
+    [(alone, _)] = _lists(known, [_Made.of(Case("order", MODEL_ALONE))], k)
+    progress("serving", 0, 1)
+    effects = _effects(known, cases(workspace, known.references, split.catalogue), judged, alone)
+    progress("serving", 1, 1)
     own = judged.line(MODEL_ALONE, alone)
     return ServingReport(manifest.name, test.start.isoformat(), k, len(truth.users), rows.num_rows, own, effects)
 
@@ -162,42 +160,66 @@ class _Judge:
         return difference(ours, theirs, f"ndcg@{self.k}", against=MODEL_ALONE, seed=self.seed)
 
 
-def _effect(known: Known, case: Case, k: int, judge: _Judge, alone: pa.Table) -> Effect:
-    if case.skipped:
-        return Effect(case.kind, case.name, skipped=case.skipped)
-    lists, removed = _lists(known, case, k)
-    return Effect(case.kind, case.name, removed, judge.line(case.name, lists), judge.minus(lists, alone))
+def _effects(known: Known, found: Sequence[Case], judge: _Judge, alone: pa.Table) -> list[Effect]:
+    measured = [_Made.of(case) for case in found if not case.skipped]
+    lists = iter(_lists(known, measured, judge.k))
+    effects = []
+    for case in found:
+        if case.skipped:
+            effects.append(Effect(case.kind, case.name, skipped=case.skipped))
+            continue
+        shown, removed = next(lists)
+        found_line = judge.line(case.name, shown)
+        effects.append(Effect(case.kind, case.name, removed, found_line, judge.minus(shown, alone)))
+    return effects
 
 
-def _lists(known: Known, case: Case, k: int) -> tuple[pa.Table, float]:
-    """Return the lists with a case's rules and order alone, and the share of the candidates that its rules remove."""
-    rules = make_rules(case.rules, "the report")
-    order = make(ORDERS, case.order.kind, case.order.params, what="kind", where="the report")
-    columns = dict.fromkeys([*order.columns, *(name for _, rule in rules for name in rule.columns), *case.columns])
-    kept_rows, parts = 0, []
+@dataclass(frozen=True)
+class _Made:
+    """A case with its rules and its order."""
+
+    case: Case
+    rules: list[tuple[str, Rule]]
+    order: Order
+
+    @classmethod
+    def of(cls, case: Case) -> _Made:
+        order = make(ORDERS, case.order.kind, case.order.params, what="kind", where="the report")
+        return cls(case, make_rules(case.rules, "the report"), order)
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.order.columns, *(name for _, rule in self.rules for name in rule.columns), *self.case.columns]
+
+    def lists(self, rows: pa.Table, scores: np.ndarray, table: Table, k: int) -> tuple[pa.Table, int]:
+        """Return the lists of whole users' rows, and how many of the rows the rules keep."""
+        items, now = rows[ITEM].combine_chunks(), rows[TIME][0].as_py()
+        kept, _ = filtered(Pool(items, {}, table, now, {}), self.rules)
+        groups, chosen = user_groups(rows), []
+        ask = Ask(user=0, k=k - self.case.places, unfamiliar=self.case.unfamiliar)
+        for start, size in zip(groups.starts.tolist(), groups.sizes.tolist(), strict=True):
+            own = slice(start, start + size)
+            pool = Pool(items.slice(start, size), {}, replace(table, start=start, rows=size), now, {})
+            best = np.flatnonzero(kept[own])
+            chosen.append(start + arranged(pool, best, scores[own], ask, self.case.order, self.order, self.rules))
+        ranks = np.concatenate([np.arange(1, len(shown) + 1, dtype=np.int32) for shown in chosen])
+        picked = rows.select([USER, ITEM]).take(pa.array(np.concatenate(chosen)))
+        return picked.append_column(RANK, pa.array(ranks)), int(kept.sum())
+
+
+def _lists(known: Known, made: Sequence[_Made], k: int) -> list[tuple[pa.Table, float]]:
+    """Return for each case its lists, and the share of the candidates that its rules remove; features are read once."""
+    columns = dict.fromkeys(name for one in made for name in one.columns)
+    parts: list[list[pa.Table]] = [[] for _ in made]
+    kept = np.zeros(len(made), np.int64)
     for place, table in known.parts(list(columns)):
-        listed, kept = _part(known, place, table, case, rules, order, k)
-        parts.append(listed)
-        kept_rows += kept
-    return pa.concat_tables(parts), 1 - kept_rows / max(known.rows.num_rows, 1)
-
-
-def _part(
-    known: Known, place: slice, table: Table, case: Case, rules: list[tuple[str, Rule]], order: Order, k: int
-) -> tuple[pa.Table, int]:
-    rows = known.rows.slice(place.start, place.stop - place.start)
-    items, scores, now = rows[ITEM].combine_chunks(), known.scores[place], rows[TIME][0].as_py()
-    kept, _ = filtered(Pool(items, {}, table, now, {}), rules)
-    groups, chosen = user_groups(rows), []
-    ask = Ask(user=0, k=k - case.places, unfamiliar=case.unfamiliar)
-    for start, size in zip(groups.starts.tolist(), groups.sizes.tolist(), strict=True):
-        own = slice(start, start + size)
-        pool = Pool(items.slice(start, size), {}, replace(table, start=start, rows=size), now, {})
-        shown = arranged(pool, np.flatnonzero(kept[own]), scores[own], ask, case.order, order, rules)
-        chosen.append(shown + start)
-    ranks = np.concatenate([np.arange(1, len(shown) + 1, dtype=np.int32) for shown in chosen])
-    picked = rows.select([USER, ITEM]).take(pa.array(np.concatenate(chosen)))
-    return picked.append_column(RANK, pa.array(ranks)), int(kept.sum())
+        rows, scores = known.rows.slice(place.start, place.stop - place.start), known.scores[place]
+        for number, one in enumerate(made):
+            shown, stay = one.lists(rows, scores, table, k)
+            parts[number].append(shown)
+            kept[number] += stay
+    removed = 1 - kept / max(known.rows.num_rows, 1)
+    return [(pa.concat_tables(shown), float(share)) for shown, share in zip(parts, removed, strict=True)]
 
 
 def report_path(workspace: Workspace) -> Path:
@@ -212,7 +234,7 @@ def render(report: ServingReport) -> RenderableType:
 
     heading = (
         f"Serving, each rule and order alone: {report.users:,} users, {report.candidates:,} candidates of stage one. "
-        "Where the interval excludes 0 the difference is in bold."
+        "`better` and `worse` where the 95% interval of the change excludes 0."
     )
     tables = [_table(report, kind, title) for kind, title in (("rule", "Rules"), ("order", "Orders"))]
     skipped = [Text(f"{one.kind} {one.name} was not measured: {one.skipped}.") for one in report.effects if one.skipped]
@@ -226,7 +248,7 @@ def _table(report: ServingReport, kind: str, title: str) -> RenderableType:
 
     shown = Shown(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     shown.add_column(kind, overflow="fold")
-    names = [*(["removed"] if kind == "rule" else []), "NDCG", "change", "Recall", "Coverage", "Novelty", "Diversity"]
+    names = [*(["removed"] if kind == "rule" else []), "NDCG", "change", "", "Recall", "Coverage", "Novelty", "Diversity"]
     for name in names:
         shown.add_column(name, justify="right", no_wrap=True)
     blank = [""] if kind == "rule" else []
@@ -241,5 +263,7 @@ def _table(report: ServingReport, kind: str, title: str) -> RenderableType:
 def _cells(found: Line, change: Difference | None, k: int) -> list[str]:
     values = [found.metrics[f"{name}@{k}"] for name in ("ndcg", "recall", "coverage", "novelty", "diversity")]
     ndcg, *others = ("–" if value is None else f"{value:.4f}" for value in values)
-    text = "" if change is None else f"{change.mean:+.4f}"
-    return [ndcg, text if change is None or change.verdict == "not different" else f"[bold]{text}[/]", *others]
+    if change is None:
+        return [ndcg, "", "", *others]
+    verdict = "" if change.verdict == "not different" else change.verdict
+    return [ndcg, f"{change.mean:+.4f}", verdict, *others]

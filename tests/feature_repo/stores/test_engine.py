@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Float64, Int64
+from feast.types import UnixTimestamp as Time
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -79,6 +80,24 @@ def test_a_cut_view_is_swapped(store: FeatureStore, tmp_path: Path) -> None:
     store.materialize(NOW - 10 * DAY, NOW - DAY)
     store.materialize(NOW + DAY, NOW + 2 * DAY)
     assert read(store, [1, 2, 3]) == [None, 20, 30], "neither an older cut nor an empty range may replace it"
+
+
+def test_rows_that_events_renewed_since_the_cut_stay_beside_the_others(store: FeatureStore, tmp_path: Path) -> None:
+    """With `swap_by` a column says of which cut a row is: a newer row of one key does not make the others old."""
+    path = tmp_path / "history.parquet"
+    old, new, pushed = NOW - 3 * DAY, NOW - DAY, NOW - DAY / 2
+    table = rows((1, 1, old), (2, 2, old), (2, 20, new), (3, 30, new), (3, 31, pushed), (1, 9, old + DAY / 2))
+    cuts = pa.array([old, old, new, new, new, old], TIME)
+    pq.write_table(table.append_column("fitted", cuts), path)
+    fields = [Field(name="user_id", dtype=Int64), Field(name="clicks", dtype=Int64), Field(name="fitted", dtype=Time)]
+    history = FeatureView(
+        name="history", entities=[USER], ttl=timedelta(0), schema=fields, source=source(path, uid="user_id"),
+        tags={"swap": "cut", "swap_by": "fitted"},
+    )  # fmt: skip
+    store.apply([USER, history])
+    for moment, known in ((old + DAY, [9, 2, None]), (new, [None, 20, 30]), (NOW, [None, 20, 31])):
+        store.materialize(NOW - 10 * DAY, moment)
+        assert read(store, [1, 2, 3], "history") == known
 
 
 def test_views_that_are_written_offline_too_go_feasts_own_way(
