@@ -185,6 +185,7 @@ def _result(
     windows = ", ".join(f"[{fold.window.start:%Y-%m-%d %H:%M:%S}, {fold.window.end:%Y-%m-%d})" for fold, _ in prepared)
     named = best_variants(peers)
     seeds = np.array(ours.seeds)
+    by_seed = "by seed" if len(prepared) == 1 else "by seed (all windows' lists alike; above, each user counts once)"
     return Result(
         title=f"{bench.name}: {len(ours.users):,} users, {bench.seeds} seeds",
         ours=ours,
@@ -195,7 +196,7 @@ def _result(
         training=training,
         notes=[
             f"Test windows (UTC): {windows}",
-            f"NDCG@10 of two-stage by seed: {', '.join(f'{value:.4f}' for value in seeds)}; "
+            f"NDCG@10 of two-stage {by_seed}: {', '.join(f'{value:.4f}' for value in seeds)}; "
             f"mean {seeds.mean():.4f}, standard deviation {seeds.std():.4f}",
             "A seed moves both stages: the seeded sources' fits, the drawn pairs and negatives, the trees",
             f"Looks at {'this window' if len(looks) == 1 else 'these windows'} with our lists, this one included: "
