@@ -248,8 +248,8 @@ def _table(report: ServingReport, kind: str, title: str) -> RenderableType:
 
     shown = Shown(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     shown.add_column(kind, overflow="fold")
-    names = [*(["removed"] if kind == "rule" else []), "NDCG", "change", "", "Recall", "Coverage", "Novelty", "Diversity"]
-    for name in names:
+    first = ["removed"] if kind == "rule" else []
+    for name in (*first, "NDCG", "change", "", "Recall", "Coverage", "Novelty", "Diversity"):
         shown.add_column(name, justify="right", no_wrap=True)
     blank = [""] if kind == "rule" else []
     shown.add_row(MODEL_ALONE, *blank, *_cells(report.alone, None, report.k), end_section=True)

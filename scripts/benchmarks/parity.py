@@ -45,8 +45,8 @@ def main() -> None:
         found = compare(workspace, pairs, moment)
     print(
         f"{found['pairs']:,} pairs x {found['columns']} columns at {moment:%Y-%m-%d %H:%M:%S}: "
-        f"{found['differences']} of {found['cells']:,} cells differ; offline has data in {found['there']:.1%}, among candidates in "
-        f"{found['there_candidates']:.1%}; online has data in {found['there_online']:.1%} of these."
+        f"{found['differences']} of {found['cells']:,} cells differ; offline has data in {found['there']:.1%}, "
+        f"among candidates in {found['there_candidates']:.1%}; online has data in {found['there_online']:.1%} of these."
     )
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -103,9 +103,7 @@ def ask() -> Callable[..., dict]:
 
 
 @pytest.fixture
-def logging_all(
-    served: Workspace, copy_of: Callable[[Workspace], Workspace], tmp_path: Path
-) -> Workspace:
+def logging_all(served: Workspace, copy_of: Callable[[Workspace], Workspace], tmp_path: Path) -> Workspace:
     """A workspace of its own, registered, of which every request is logged, with its configuration as a file."""
     workspace = copy_of(served)
     config = tmp_path / "rankhouse.yaml"
