@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PART: Final = 1 << 24
 """Events that are computed at once; more and the keys are computed in parts."""
+LIST_PART: Final = 1 << 19
+"""The same for a view of lists: it holds every entry of a key at every moment of the key before it folds them."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the view at work, how many are done, how many there are."""
@@ -109,17 +111,18 @@ def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: 
     folder = workspace.feature_path(plan.view)
     with workspace.connect() as connection:
         pushed = () if plan.whole else pushed_files(folder)
-        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, plan), pushed)
+        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, transform, plan), pushed)
         replacement = write_parts(connection, transform, folder, plan.affected, plan.dropped, whole=plan.whole)
     ViewState.forget(folder)
     replacement.commit()
     plan.target.write(folder)
 
 
-def _parts(workspace: Workspace, plan: Plan) -> int:
+def _parts(workspace: Workspace, transform: ViewTransform, plan: Plan) -> int:
     """Return in how many parts a view is computed from scratch."""
+    size = LIST_PART if any(sql_type.endswith("[]") for sql_type in transform.columns.values()) else PART
     events = sum(load.rows.get("events", 0) for load in workspace.lake.manifest().loads)
-    return 1 + events // PART if plan.whole else 1
+    return 1 + events // size if plan.whole else 1
 
 
 def _write_empty_sources(workspace: Workspace, definitions: Definitions) -> None:
