@@ -17,7 +17,7 @@ def history_rows(matrix: sparse.csr_array, users: np.ndarray) -> sparse.csr_arra
 
 
 def history_factor(history: sparse.csr_array, similarity: sparse.csr_array) -> sparse.csr_array | np.ndarray:
-    """Return what `history_scores` multiplies rows of `history` with: float32 similarity, dense where that is quicker."""
+    """Return what `history_scores` multiplies rows of `history` with: `similarity`, dense where that is quicker."""
     work = float(np.diff(similarity.indptr)[history.indices].sum(dtype=np.int64))
     return quicker_factor(similarity, work, history.nnz)
 

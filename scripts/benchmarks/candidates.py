@@ -2,8 +2,8 @@
 
 Parts, all but `big` by default. `peers`: sources with a counterpart in RecTools beside it, on the same log, users and
 parameters of the test window. `configured`: each configured source there, and their union, its depths scaled to the
-budget. `all`: writes the entity table of the clock for every user on one core. `big`: the same for 100,000 users, 50,000
-items and 10M events on two cores, without EASE.
+budget. `all`: writes the entity table of the clock for every user on one core. `big`: the same for 100,000 users,
+50,000 items and 10M events on two cores, without EASE.
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ def main() -> None:
         if "big" in parts:
             big = prepare(folder / "big", "synthetic", BIG, without=frozenset({"ease"}), depth=DEPTH)
             rows += run_all_sources(big, "100k users, 50k items, 10M events", cores=2)
-    show("candidates", rows, [f"{data.name}; recall@100 and NDCG@10 are means over the judged users of the test window."])
+    note = f"{data.name}; recall@100 and NDCG@10 are means over the judged users of the test window."
+    show("candidates", rows, [note])
     if arguments.json:
         write_json(rows, arguments.json)
 
