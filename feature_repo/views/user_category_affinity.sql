@@ -41,82 +41,86 @@ WITH steps AS (
 ),
 
 moments AS (
-    SELECT DISTINCT user_id, event_timestamp FROM steps
+    SELECT
+        user_id,
+        event_timestamp,
+        row_number() OVER (PARTITION BY user_id ORDER BY event_timestamp) AS moment,
+        count(*) OVER (PARTITION BY user_id) AS last
+    FROM (SELECT DISTINCT user_id, event_timestamp FROM steps)
 ),
 
--- Every category of a user at every moment of the user: between its own steps a category keeps its sums.
-grid AS (
-    SELECT moments.user_id, moments.event_timestamp, entered.category
-    FROM moments
-    JOIN (SELECT user_id, category, min(event_timestamp) AS since FROM steps GROUP BY user_id, category) AS entered
-        ON entered.user_id = moments.user_id AND entered.since <= moments.event_timestamp
-),
-
+-- What a category has from one of the user's moments to the next of its own: between its steps it keeps its sums.
 totals AS (
     SELECT
-        grid.user_id,
-        grid.category,
-        grid.event_timestamp,
-        sum(steps.events_7d) OVER history AS events_7d,
-        sum(steps.events_30d) OVER history AS events_30d,
-        sum(steps.events_all) OVER history AS events_all,
-        sum(steps.valued) OVER history AS valued,
-        sum(steps.amount) OVER history AS amount,
+        steps.user_id,
+        steps.category,
+        moments.moment,
+        CAST(sum(steps.events_7d) OVER history AS INTEGER) AS events_7d,
+        CAST(sum(steps.events_30d) OVER history AS INTEGER) AS events_30d,
+        CAST(sum(steps.events_all) OVER history AS INTEGER) AS events_all,
+        sum(steps.amount) OVER history / nullif(sum(steps.valued) OVER history, 0) AS value_mean,
         max(steps.last_at) OVER history AS last_at,
         max(steps.last_place) OVER history AS last_place,
-        last_value(steps.last_streak IGNORE NULLS) OVER history AS last_streak
-    FROM grid
-    LEFT JOIN steps
-        ON steps.user_id = grid.user_id
-        AND steps.category = grid.category
-        AND steps.event_timestamp = grid.event_timestamp
-    WINDOW history AS (PARTITION BY grid.user_id, grid.category ORDER BY grid.event_timestamp)
+        last_value(steps.last_streak IGNORE NULLS) OVER history AS last_streak,
+        coalesce(lead(moments.moment) OVER history, moments.last + 1) AS until
+    FROM steps
+    JOIN moments ON moments.user_id = steps.user_id AND moments.event_timestamp = steps.event_timestamp
+    WINDOW history AS (PARTITION BY steps.user_id, steps.category ORDER BY moments.moment)
+),
+
+-- Grouping what is sorted already takes less time and memory; the order itself comes from list_sort.
+lists AS (
+    SELECT
+        user_id,
+        moment,
+        list_sort(array_agg({
+            category: category,
+            events_7d: events_7d, events_30d: events_30d, events_all: events_all,
+            value_mean: value_mean,
+            last_at: date_trunc('second', last_at),
+            last_place: last_place,
+            last_streak: last_streak
+        })) AS entries,
+        sum(events_7d) AS total_7d,
+        sum(events_30d) AS total_30d,
+        sum(events_all) AS total_all,
+        max(last_place) AS latest
+    FROM (
+        SELECT * EXCLUDE (moment, until), unnest(range(moment, until)) AS moment FROM totals
+        ORDER BY user_id, moment, category
+    )
+    GROUP BY user_id, moment
 ),
 
 shares AS (
     SELECT
         *,
-        coalesce(events_7d / nullif(sum(events_7d) OVER moment, 0), 0) AS share_7d,
-        coalesce(events_30d / nullif(sum(events_30d) OVER moment, 0), 0) AS share_30d,
-        events_all / sum(events_all) OVER moment AS share_all,
-        CASE WHEN last_place = max(last_place) OVER moment THEN last_streak ELSE 0 END AS streak
-    FROM totals
-    WINDOW moment AS (PARTITION BY user_id, event_timestamp)
-),
-
-lists AS (
-    SELECT
-        user_id,
-        event_timestamp,
-        array_agg({
-            category: category,
-            events_7d: events_7d, events_30d: events_30d, events_all: events_all,
-            share_7d: share_7d, share_30d: share_30d, share_all: share_all,
-            value_mean: amount / nullif(valued, 0),
-            last_at: date_trunc('second', last_at),
-            streak: streak
-        } ORDER BY category) AS entries,
-        count(*) AS categories,
-        sum(CAST(coalesce(-share_30d * ln(nullif(share_30d, 0)), 0) AS DECIMAL(18, 9))) AS entropy_30d,
-        sum(CAST(coalesce(-share_all * ln(nullif(share_all, 0)), 0) AS DECIMAL(18, 9))) AS entropy_all
-    FROM shares
-    GROUP BY user_id, event_timestamp
+        list_transform(entries, lambda entry: coalesce(entry.events_7d / nullif(total_7d, 0), 0)) AS shares_7d,
+        list_transform(entries, lambda entry: coalesce(entry.events_30d / nullif(total_30d, 0), 0)) AS shares_30d,
+        list_transform(entries, lambda entry: entry.events_all / total_all) AS shares_all
+    FROM lists
 )
 
 SELECT
-    user_id,
-    event_timestamp,
+    shares.user_id,
+    moments.event_timestamp,
     list_transform(entries, lambda entry: entry.category) AS user_categories,
     list_transform(entries, lambda entry: entry.events_7d) AS user_category_events_7d,
     list_transform(entries, lambda entry: entry.events_30d) AS user_category_events_30d,
     list_transform(entries, lambda entry: entry.events_all) AS user_category_events_all,
-    list_transform(entries, lambda entry: entry.share_7d) AS user_category_share_7d,
-    list_transform(entries, lambda entry: entry.share_30d) AS user_category_share_30d,
-    list_transform(entries, lambda entry: entry.share_all) AS user_category_share_all,
+    shares_7d AS user_category_share_7d,
+    shares_30d AS user_category_share_30d,
+    shares_all AS user_category_share_all,
     list_transform(entries, lambda entry: entry.value_mean) AS user_category_value_mean,
     list_transform(entries, lambda entry: entry.last_at) AS user_category_last_at,
-    list_transform(entries, lambda entry: entry.streak) AS user_category_streak,
-    categories AS user_categories_count,
-    entropy_30d AS user_category_entropy_30d,
-    entropy_all AS user_category_entropy_all
-FROM lists
+    list_transform(entries, lambda entry: CASE WHEN entry.last_place = latest THEN entry.last_streak ELSE 0 END)
+        AS user_category_streak,
+    len(entries) AS user_categories_count,
+    list_sum(list_transform(
+        shares_30d, lambda share: CAST(coalesce(-share * ln(nullif(share, 0)), 0) AS DECIMAL(18, 9))
+    )) AS user_category_entropy_30d,
+    list_sum(list_transform(
+        shares_all, lambda share: CAST(coalesce(-share * ln(nullif(share, 0)), 0) AS DECIMAL(18, 9))
+    )) AS user_category_entropy_all
+FROM shares
+JOIN moments ON moments.user_id = shares.user_id AND moments.moment = shares.moment
