@@ -19,8 +19,8 @@ from candidate_gen.configured import configured_sources
 from candidate_gen.extra_pairs import extra_pairs
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
-from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
 from candidate_gen.pairs import Pairs
+from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
 from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.requested import Users, requested_users
 from candidate_gen.sort_keys import ascending_bits, index_of, sorted_rows
@@ -114,9 +114,7 @@ def fit_stage(
     depths = {name: source.depth for name, source in config.sources.items()}
     sources = configured_sources(config)
     threads = workspace.config.engine.threads or available_cores()
-    return Stage.fit(
-        interactions, sources, depths, allow_repeats=allow_repeats, threads=threads, progress=progress
-    )
+    return Stage.fit(interactions, sources, depths, allow_repeats=allow_repeats, threads=threads, progress=progress)
 
 
 def _write_cut(
@@ -134,6 +132,7 @@ def _write_cut(
     codes = stage.interactions.encode_users(requested)
     pair_schema, list_schema = _schemas(workspace, requested.type, stage.interactions.item_ids.type)
     extra = _extra_pairs(workspace, cut)
+
     def tables(first: int, pairs: Pairs) -> tuple[pa.Table, pa.Table]:
         owners, batch = requested.slice(first, pairs.users), codes[first : first + pairs.users]
         table = _pair_table(pairs, owners, stage, pair_schema)

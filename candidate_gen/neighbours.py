@@ -7,6 +7,7 @@ from scipy import sparse
 
 from candidate_gen.similarity import quicker_factor
 
+
 def history_rows(matrix: sparse.csr_array, users: np.ndarray) -> sparse.csr_array:
     """Return one row of `matrix` per user code, empty for unknown users (-1)."""
     if not matrix.shape[0]:

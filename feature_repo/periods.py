@@ -87,9 +87,10 @@ def _spaced_cuts(connection: duckdb.DuckDBPyConnection, spaced: SpacedCuts, vali
     kept = [validation - step for step in steps if validation - step > first]
     if kept:
         return kept
+    days = (validation - first) / timedelta(days=1)
     raise DataError(
         "rankhouse.yaml, key split.train.every_days",
-        expected=f"fewer than the {(validation - first) / timedelta(days=1):.2f} days of log before the validation window",
+        expected=f"fewer than the {days:.2f} days of log before the validation window",
         got=f"{spaced.every_days:g}",
         fix="Make the steps shorter.",
     )

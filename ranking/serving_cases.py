@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +36,7 @@ class Case:
     kind: str
     name: str
     rules: tuple[RuleConfig, ...] = ()
-    order: OrderConfig = OrderConfig()
+    order: OrderConfig = field(default_factory=OrderConfig)
     unfamiliar: float | None = None
     places: int = 0
     columns: tuple[str, ...] = ()

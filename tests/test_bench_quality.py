@@ -269,7 +269,6 @@ class TestRuns:
         assert sources(again)["als"].get_params()["seed"] == 9
         assert sources(again)["als"].fit(early) is not sources(again)["als"].fit(early)
 
-
     def test_stage_one_takes_what_stands_for_a_source(self, workspace: Workspace) -> None:
         config = workspace.config.candidates
         depths = {name: source.depth for name, source in config.sources.items()}

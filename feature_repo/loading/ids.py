@@ -105,8 +105,8 @@ def _infer(dataset: Dataset, key: str, profiles: list[_Profile], lake: IdType | 
             f"{dataset.source}, {key}",
             expected="ids of one type",
             got=f"whole numbers in {_places(numbers)} and texts in {_places(texts)}, for example {texts[0].example!r}",
-            fix=f"If they are texts, declare `id_type: {{{key}: string}}` in the mapping; if all are whole numbers (also "
-            f"12.0), `id_type: {{{key}: int64}}`.",
+            fix=f"If they are texts, declare `id_type: {{{key}: string}}` in the mapping; if all are whole numbers "
+            f"(also 12.0), `id_type: {{{key}: int64}}`.",
         )
     return "string" if texts or any(profile.digits for profile in profiles) else "int64"
 

@@ -25,9 +25,9 @@ from feature_repo.first_stage import (
     neighbours_column,
     weights_column,
 )
+from feature_repo.on_demand.codes import Codes, at_indices
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.codes import Codes, at_indices
 from feature_repo.on_demand.lists import NumberedLists, RowLists, begins, elements, padded, row_numbers
 from feature_repo.on_demand.shared import Column, Shared
 

@@ -28,7 +28,6 @@ from ranking.serving.memory import keep_memory
 from ranking.serving.metrics import Metrics
 from ranking.serving.path import RequestPath, require_known
 from ranking.serving.request import Answer, Ask
-from ranking.serving.served_log import ServedLog
 from ranking.serving.schemas import (
     ErrorAnswer,
     EventsAnswer,
@@ -41,6 +40,7 @@ from ranking.serving.schemas import (
     SimilarBody,
     Status,
 )
+from ranking.serving.served_log import ServedLog
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace

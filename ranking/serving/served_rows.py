@@ -88,9 +88,7 @@ def served_table(schema: LogSchema, scored: Scored, model: str, request_id: str)
     for column, feature in schema.features.items():
         if feature in read:
             columns |= dict(_feature(scored.read, column, feature, schema.schema.field(column).type))
-    arrays = [
-        columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema.schema
-    ]
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema.schema]
     return pa.table(arrays, schema=schema.schema)
 
 

@@ -12,8 +12,8 @@ import pytest
 from candidate_gen.configured import configured_sources
 from candidate_gen.entity_table import cuts, read, write_candidates
 from candidate_gen.interactions import read_interactions
-from candidate_gen.partitions import partition_path, read_partition
 from candidate_gen.pairs import NO_RANK
+from candidate_gen.partitions import partition_path, read_partition
 from candidate_gen.pipeline import Stage
 from feature_repo.errors import ConfigError, DataError, FutureError, MissingError
 from feature_repo.workspace import Workspace

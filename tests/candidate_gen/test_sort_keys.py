@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ def test_bits_order_as_the_numbers_do(values):
     known = [place for place in expected if not math.isnan(numbers[place])]
     found = np.argsort(bits, kind="stable").tolist()
     assert found[: len(known)] == known
-    for one, other in zip(known, known[1:], strict=False):
+    for one, other in pairwise(known):
         assert (bits[one] == bits[other]) == (numbers[one] == numbers[other])
 
 

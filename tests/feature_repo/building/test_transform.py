@@ -20,7 +20,6 @@ from feature_repo.discovery import discover, sql_path
 from feature_repo.errors import ContractError
 from feature_repo.workspace import Workspace
 
-
 TIMES = pa.timestamp("us", tz="UTC")
 
 
@@ -197,7 +196,7 @@ def test_weeks_and_months_begin_with_their_first_snapshot(small_workspace) -> No
 def test_a_view_of_rare_moments_needs_their_snapshots_alone(small_workspace, small_log, relation: str) -> None:
     tables = small_log(34)
     later = [datetime(2024, 2, day, hour, tzinfo=UTC) for day, hour in ((7, 0), (7, 5), (20, 15), (28, 1))]
-    for key, table in (("user_id", "users"), ("item_id", "items")):
+    for table in ("users", "items"):
         again = tables[table].slice(0, len(later)).set_column(1, "event_timestamp", pa.array(later, TIMES))
         tables[table] = pa.concat_tables([tables[table], again])
     workspace = small_workspace(34, tables=tables)

@@ -13,7 +13,7 @@ from feature_repo.errors import ConfigError, DataError
 EVENTS = [
     {"u": "007", "i": 12, "t": 1714979289, "what": "order", "price": 2},
     {"u": "7", "i": 3, "t": 1714979290.5, "what": "view", "price": None},
-    {"u": "a|ü\"", "i": 3, "t": 1714979291, "what": "order", "price": 1.5},
+    {"u": 'a|ü"', "i": 3, "t": 1714979291, "what": "order", "price": 1.5},
 ]
 MAPPING = """
 name: x
@@ -40,7 +40,7 @@ def test_lines_arrays_and_gzip(write, load, rows, name):
     assert rows("SELECT user_id, item_id, event_type, value FROM events ORDER BY event_timestamp") == [
         ("007", 12, "order", 2.0),
         ("7", 3, "view", None),
-        ("a|ü\"", 3, "order", 1.5),
+        ('a|ü"', 3, "order", 1.5),
     ]
     [(at,)] = rows("SELECT max(event_timestamp) FROM events WHERE event_type = 'view'")
     assert at.astimezone(UTC) == datetime(2024, 5, 6, 7, 8, 10, 500_000, tzinfo=UTC)

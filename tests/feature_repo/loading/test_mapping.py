@@ -351,7 +351,7 @@ def test_events_without_an_id_can_be_left_out(write, load, rows):
 
 def test_quote_marks_that_mean_nothing(write, load, rows):
     events = 'user_id,item_id,event_timestamp\n1,Deep "Dish,2024-01-01\n1,"Weird" Al,2024-01-02\n'
-    with pytest.raises(DataError, match="line 3: expected quote marks around whole values.*quoted: false"):
+    with pytest.raises(DataError, match=r"line 3: expected quote marks around whole values.*quoted: false"):
         load(write({"e.csv": events, "mapping.yaml": MINIMAL}))
     load(write({"e.csv": events, "mapping.yaml": "name: x\nevents: {files: e.csv, quoted: false}\n"}))
     assert rows("SELECT item_id FROM events ORDER BY event_timestamp") == [('Deep "Dish',), ('"Weird" Al',)]

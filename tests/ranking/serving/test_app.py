@@ -114,7 +114,9 @@ def test_metrics_count_requests_stages_and_events(client: TestClient) -> None:
         ("/nowhere", {}, 404, "Not Found"),
     ],
 )
-def test_a_wrong_request_gets_one_message(client: TestClient, path: str, body: dict | list, status: int, says: str) -> None:
+def test_a_wrong_request_gets_one_message(
+    client: TestClient, path: str, body: dict | list, status: int, says: str
+) -> None:
     response = client.post(path, json=body)
     assert response.status_code == status, response.text
     assert says in response.json()["error"]

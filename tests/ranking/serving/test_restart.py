@@ -25,7 +25,7 @@ from ranking.serving.request import EXPLORATION, Ask
 httpx = pytest.importorskip("httpx", reason="the server is asked through httpx")
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "benchmarks"))
 
-import serve_http
+import serve_http  # noqa: E402
 
 NEW = 987_654
 

@@ -50,9 +50,7 @@ def test_an_orderly_stop_writes_everything(workspace: Workspace, now: datetime) 
     assert not [name for name in (workspace.lake.root / "served").rglob(".*") if name.is_file()]
 
 
-def test_a_full_queue_drops_and_counts(
-    workspace: Workspace, now: datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_queue_drops_and_counts(workspace: Workspace, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     path, gate = RequestPath.open(workspace), threading.Event()
     monkeypatch.setattr(served_log, "MOST_WAITING", 2)
     metrics = Metrics()
