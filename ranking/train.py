@@ -25,7 +25,7 @@ from ranking.negatives import learned_rows
 from ranking.order import Groups
 from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
-from ranking.training_set import Spine, read_features, read_spine, rows_to_learn, user_groups
+from ranking.training_set import Spine, read_features, read_spine, read_training_spines, rows_to_learn, user_groups
 from ranking.truth import Truth, read_validation
 from ranking.validation_scores import validation_scores
 
@@ -92,14 +92,13 @@ def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Mate
     gains = label_gains(workspace.lake.roles(config), config.ranker.labels)
     candidates = [entity_table.read(workspace, cut, [USER, ITEM]) for cut in periods.cuts[:-1]]
     with workspace.connect() as connection:
-        spines = [
-            read_spine(connection, rows, window, gains, before=periods.validation.start)
-            for rows, window in zip(candidates, periods.train, strict=False)
-        ]
+        spines, windows = read_training_spines(
+            connection, candidates[:-1], periods.train, gains, before=periods.validation.start
+        )
         truth = read_validation(workspace, connection, candidates[-1][USER])
         judged = of_users(candidates[-1], truth.users)
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
-        windows = [*periods.train, periods.validation]
+        windows.append(periods.validation)
         whole = [*spines, validation]
         if config.ranker.add_lost_positives:
             whole = [

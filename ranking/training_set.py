@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,10 @@ class Spine:
         return self.rows[LABEL].to_numpy()
 
     @property
+    def has_positive(self) -> bool:
+        return bool((self.labels > 0).any())
+
+    @property
     def groups(self) -> Groups:
         return user_groups(self.rows)
 
@@ -59,6 +64,28 @@ def user_groups(rows: pa.Table) -> Groups:
     """Return the runs of one user in rows of one cut, sorted by user."""
     users = rows[USER].combine_chunks()
     return groups_of(users.dictionary_encode().indices.to_numpy(zero_copy_only=False))
+
+
+def read_training_spines(
+    connection: duckdb.DuckDBPyConnection,
+    candidates: Sequence[pa.Table],
+    windows: Sequence[Window],
+    gains: list[float],
+    *,
+    before: datetime,
+) -> tuple[list[Spine], list[Window]]:
+    """Label the candidates of every training cut; return spines and windows of those that teach something.
+
+    A cut none of whose candidates is consumed is left out. Raises DataError, as `read_spine`, where all are.
+    """
+    pairs = [
+        (_labelled(connection, rows, window, gains, before), window)
+        for rows, window in zip(candidates, windows, strict=True)
+    ]
+    learned = [pair for pair in pairs if pair[0].has_positive]
+    if not learned:
+        raise _nothing_consumed(windows[-1])
+    return [spine for spine, _ in learned], [window for _, window in learned]
 
 
 def read_spine(
@@ -73,6 +100,15 @@ def read_spine(
 
     Raises DataError where no candidate is consumed in the window: there is nothing to learn from.
     """
+    spine = _labelled(connection, candidates, window, gains, before)
+    if not spine.has_positive:
+        raise _nothing_consumed(window)
+    return spine
+
+
+def _labelled(
+    connection: duckdb.DuckDBPyConnection, candidates: pa.Table, window: Window, gains: list[float], before: datetime
+) -> Spine:
     labels = read_labels(connection, window, gains, before=before)
     connection.register("candidate", candidates.select([USER, ITEM]))
     connection.register("label", labels)
@@ -81,14 +117,16 @@ def read_spine(
     connection.unregister("candidate")
     connection.unregister("label")
     found = int((rows[LABEL].to_numpy() > 0).sum())
-    if not found:
-        raise DataError(
-            f"the candidates of {window.start:%Y-%m-%d %H:%M:%S} UTC",
-            expected="at least one that is consumed in its label window",
-            got="none",
-            fix="Move the cut, deepen the sources, or check the target event types.",
-        )
     return Spine(with_cut(rows, window.start), wanted - found)
+
+
+def _nothing_consumed(window: Window) -> DataError:
+    return DataError(
+        f"the candidates of {window.start:%Y-%m-%d %H:%M:%S} UTC",
+        expected="at least one that is consumed in its label window",
+        got="none",
+        fix="Move the cut, deepen the sources, or check the target event types.",
+    )
 
 
 def with_cut(rows: pa.Table, cut: datetime) -> pa.Table:

@@ -10,7 +10,7 @@ from feature_repo.config import RankerConfig, load_config
 from feature_repo.errors import DataError
 from feature_repo.periods import Window
 from ranking.encoding import learn_encoding
-from ranking.training_set import Spine, compact, read_spine, rows_to_learn, user_groups
+from ranking.training_set import Spine, compact, read_spine, read_training_spines, rows_to_learn, user_groups
 
 CANDIDATES = pa.table(
     {"user_id": pa.array([2, 1, 1, 1, 2], pa.int64()), "item_id": pa.array([9, 3, 1, 2, 8], pa.int64())}
@@ -41,6 +41,16 @@ def test_candidates_without_any_positive_are_an_error(write_log, day, tmp_path: 
         pytest.raises(DataError, match="at least one that is consumed"),
     ):
         read_spine(connection, CANDIDATES, Window(day(10), day(20)), [0.0, 1.0], before=day(20))
+
+
+def test_training_cuts_without_any_positive_are_left_out(write_log, day, tmp_path: Path) -> None:
+    windows = [Window(day(10), day(20)), Window(day(20), day(30))]
+    with write_log(tmp_path, [(1, 1, 22.0, "buy"), (1, 7, 12.0, "buy")]).connect(load_config()) as connection:
+        spines, kept = read_training_spines(connection, [CANDIDATES] * 2, windows, [0.0, 1.0], before=day(30))
+        assert kept == windows[1:]
+        assert [spine.labels.sum() for spine in spines] == [1]
+        with pytest.raises(DataError, match="at least one that is consumed"):
+            read_training_spines(connection, [CANDIDATES], windows[:1], [0.0, 1.0], before=day(20))
 
 
 def test_users_without_a_positive_are_dropped_unless_kept() -> None:
