@@ -6,6 +6,7 @@ plan        what has to be computed, and why
 changes     the prepared relations that the SQL sees
 transform   one view's SQL on one calendar -> checked rows
 parts       rows -> monthly Parquet files, replaced as a whole
+lanes       views side by side, within the bounds of the engine
 run         plan, compute, write
 leaks       does a view look ahead?
 scaffold    a new view from a template

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from feature_repo.building.lanes import Lanes
 from feature_repo.building.moments import own_snapshots
 from feature_repo.building.parts import EMPTY, pushed_files, write_empty, write_parts
 from feature_repo.building.plan import Plan, log_change, plan_view
@@ -55,11 +57,13 @@ def build_features(
     data = DataSet.of(workspace)
     definitions = discover(data)
     planned = _plans(workspace, definitions, views, cuts)
-    for done, (transform, plan) in enumerate(planned):
-        if progress is not None:
-            progress(plan.view, done, len(planned))
-        if not plan.is_empty:
-            _build(workspace, data, transform, plan)
+    lanes = Lanes.of(workspace.config.engine, _events(workspace), sum(not plan.is_empty for _, plan in planned))
+    with ThreadPoolExecutor(lanes.count) as pool:
+        built = pool.map(lambda work: _build(workspace, lanes, data, *work), planned)
+        for done, (_, plan) in enumerate(planned):
+            if progress is not None:
+                progress(plan.view, done, len(planned))
+            next(built)
     _write_empty_sources(workspace, definitions)
     if progress is not None:
         progress("", len(planned), len(planned))
@@ -107,22 +111,28 @@ def _versions(workspace: Workspace, table: str) -> np.ndarray:
     return times["time"].to_numpy()
 
 
-def _build(workspace: Workspace, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
+def _build(workspace: Workspace, lanes: Lanes, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
+    if plan.is_empty:
+        return
     folder = workspace.feature_path(plan.view)
-    with workspace.connect() as connection:
+    with lanes.connect(workspace, plan.view) as connection:
         pushed = () if plan.whole else pushed_files(folder)
-        transform.compute(connection, data, plan.calendar, plan.bases, _parts(workspace, transform, plan), pushed)
+        parts = _parts(transform, _events(workspace) * lanes.count) if plan.whole else 1
+        transform.compute(connection, data, plan.calendar, plan.bases, parts, pushed)
         replacement = write_parts(connection, transform, folder, plan.affected, plan.dropped, whole=plan.whole)
     ViewState.forget(folder)
     replacement.commit()
     plan.target.write(folder)
 
 
-def _parts(workspace: Workspace, transform: ViewTransform, plan: Plan) -> int:
-    """Return in how many parts a view is computed from scratch."""
+def _parts(transform: ViewTransform, events: int) -> int:
+    """Return in how many parts a view of so many events is computed from scratch."""
     size = LIST_PART if any(sql_type.endswith("[]") for sql_type in transform.columns.values()) else PART
-    events = sum(load.rows.get("events", 0) for load in workspace.lake.manifest().loads)
-    return 1 + events // size if plan.whole else 1
+    return 1 + events // size
+
+
+def _events(workspace: Workspace) -> int:
+    return sum(load.rows.get("events", 0) for load in workspace.lake.manifest().loads)
 
 
 def _write_empty_sources(workspace: Workspace, definitions: Definitions) -> None:
