@@ -7,10 +7,9 @@ import gc
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +23,7 @@ from ranking.serving.clock import ServingClock
 from ranking.serving.current import Current
 from ranking.serving.events import EventSink
 from ranking.serving.guard import Guard
+from ranking.serving.measured import Measured
 from ranking.serving.memory import keep_memory
 from ranking.serving.metrics import Metrics
 from ranking.serving.path import RequestPath, require_known
@@ -108,7 +108,7 @@ def create(workspace: Workspace | None = None) -> Guard:
     _handle_errors(app)
     _add_requests(app, service)
     _add_status(app, service)
-    app.middleware("http")(_measured(service.metrics))
+    app.add_middleware(Measured, metrics=service.metrics)
     app.state.service = service
     key = os.environ.get(settings.api_key_env) or None
     return Guard(app, key, settings.max_body_kb * 1024)
@@ -278,16 +278,3 @@ def _handle_errors(app: FastAPI) -> None:
 def _refused(status: int, text: str) -> Response:
     clean = text.encode("utf-8", "replace").decode()
     return Response(json.dumps({"error": clean}), status_code=status, media_type="application/json")
-
-
-def _measured(metrics: Metrics) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def measure(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = perf_counter()
-        response = await answer(request)
-        endpoint = "/" + request.url.path.strip("/").split("/", 1)[0]
-        known = endpoint if response.status_code != 404 or endpoint == "/explain" else "other"
-        metrics.requests.labels(known, str(response.status_code)).inc()
-        metrics.seconds.labels(known).observe(perf_counter() - start)
-        return response
-
-    return measure
