@@ -107,7 +107,7 @@ class PackedSqliteOnlineStore(OnlineStore):
     def read_views(self, config: RepoConfig, asked: Sequence[tuple[PackedView, Asked]]) -> list[ViewRows]:
         """Read several views, each with keys of its own, from one consistent state of the file."""
         database = self.database(config)
-        now = self._clock.now()
+        now = self._clock.now() if any(view.ttl for view, _ in asked) else 0
         with database.snapshot() as snapshot:
             return [read_view(snapshot, self._cache, view, keys, now) for view, keys in asked]
 

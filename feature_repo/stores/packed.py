@@ -309,16 +309,19 @@ class Rows:
     def _slot(self, field: Field, which: int, dtype: str, index: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return one slot of every row as (values, offsets of the rows in them)."""
         slot, size = self.layout.slot_start[field.name] + which, np.dtype(dtype).itemsize
-        if index is None and len(self.raw) == 1:
+        if len(self.raw) == 1:
             begin, end = self._bounds[slot : slot + 2]
-            return self._bytes[begin:end].copy().view(dtype), np.array([0, (end - begin) // size])
+            repeats = 1 if index is None else len(index)
+            return np.tile(self._bytes[begin:end], repeats).view(dtype), np.arange(repeats + 1) * ((end - begin) // size)
         begins, lengths = self._places
-        rows = slice(None) if index is None else index
-        counts, starts = lengths[rows, slot] // size, self._tails[rows] + begins[rows, slot]
+        counts = lengths[:, slot] if index is None else lengths[:, slot][index]
         offsets = np.zeros(len(counts) + 1, np.int64)
         if not counts.any():
             return np.empty(0, dtype), offsets
+        counts = counts // size
         np.cumsum(counts, out=offsets[1:])
+        rows = slice(None) if index is None else index
+        starts = self._tails[rows] + begins[:, slot][rows]
         if (counts == counts[0]).all():
             return _gather(self._bytes, starts, f"V{counts[0] * size}").view(dtype), offsets
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)

@@ -46,6 +46,8 @@ class Asked:
     @cached_property
     def numbers(self) -> np.ndarray:
         """The keys of a view with one integer key; the smallest int64 for none."""
+        if None not in self.keys:
+            return np.array(self.keys, np.int64)
         return np.array([np.iinfo(np.int64).min if key is None else key for key in self.keys], np.int64)
 
     @classmethod
