@@ -80,8 +80,12 @@ class PackedView:
         rows = max(1, min(BATCH_ROWS, _BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, len(order), rows):
             chosen = order.slice(start, rows)
-            part = table.take(chosen)
-            yield self.keys.encode([array.take(chosen) for array in arrays]), self._records(part, where)
+            if _follow(chosen):
+                first = chosen[0].as_py()
+                own, part = [array.slice(first, len(chosen)) for array in arrays], table.slice(first, len(chosen))
+            else:
+                own, part = [array.take(chosen) for array in arrays], table.take(chosen)
+            yield self.keys.encode(own), self._records(part, where)
 
     def newest(self, table: pa.Table) -> tuple[int | None, pa.Table]:
         """Return the newest event time (microseconds) of a table and the rows that are as new as its newest cut."""
@@ -109,6 +113,11 @@ class PackedView:
         if self.created is not None and self.created in part.column_names:
             created = _times(part, self.created, where).fill_null(NEVER).to_numpy(zero_copy_only=False)
         return self.layout.pack(columns, event.to_numpy(zero_copy_only=False), created)
+
+
+def _follow(order: pa.Array) -> bool:
+    """Whether row numbers follow one another, as in a source that was written in key order."""
+    return bool((np.diff(order.to_numpy().astype(np.int64)) == 1).all())
 
 
 def _column(table: pa.Table, name: str, where: str) -> pa.Array:
