@@ -312,7 +312,8 @@ class Rows:
         if len(self.raw) == 1:
             begin, end = self._bounds[slot : slot + 2]
             repeats = 1 if index is None else len(index)
-            return np.tile(self._bytes[begin:end], repeats).view(dtype), np.arange(repeats + 1) * ((end - begin) // size)
+            length = (end - begin) // size
+            return np.tile(self._bytes[begin:end], repeats).view(dtype), np.arange(repeats + 1) * length
         begins, lengths = self._places
         counts = lengths[:, slot] if index is None else lengths[:, slot][index]
         offsets = np.zeros(len(counts) + 1, np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from feature_repo.building import lanes
 from feature_repo.building.lanes import ROOM, Lanes, share
 from feature_repo.building.run import build_features
 from feature_repo.config import EngineConfig
