@@ -246,8 +246,8 @@ def _table(report: ServingReport, kind: str, title: str) -> RenderableType:
     from rich.markup import escape
     from rich.table import Table as Shown
 
-    shown = Shown(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-    shown.add_column(kind, overflow="fold")
+    shown = Shown(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column(kind, overflow="fold", min_width=len(MODEL_ALONE))
     first = ["removed"] if kind == "rule" else []
     for name in (*first, "NDCG", "change", "", "Recall", "Coverage", "Novelty", "Diversity"):
         shown.add_column(name, justify="right", no_wrap=True)
