@@ -205,6 +205,53 @@ def test_on_demand_views_and_services(store: FeatureStore, full: bool) -> None:
     assert twice == [pytest.approx(0.2), pytest.approx(0.4), pytest.approx(0.2), None]
 
 
+SUBSTRAIT_PLAN = b"""{
+  "version": {"minorNumber": 42},
+  "relations": [{"root": {"names": ["score_again"], "input": {"read": {
+    "baseSchema": {"names": ["score"], "struct": {"types": [{"fp32": {"nullability": "NULLABILITY_NULLABLE"}}]}},
+    "namedTable": {"names": ["inputs"]}}}}}]
+}"""
+
+
+def test_on_demand_views_as_substrait_plans(store: FeatureStore) -> None:
+    from feast import OnDemandFeatureView
+    from feast.transformation.substrait_transformation import SubstraitTransformation
+    from pyarrow._substrait import _parse_json_plan
+
+    again = OnDemandFeatureView(
+        name="again",
+        sources=[store.get_feature_view("items")],
+        schema=[Field(name="score_again", dtype=Float64)],
+        feature_transformation=SubstraitTransformation(
+            _parse_json_plan(SUBSTRAIT_PLAN).to_pybytes(), lambda table: table
+        ),
+        mode="substrait",
+    )
+    store.apply([again])
+    refs = ["items:score", "again:score_again"]
+    result = store.get_historical_features(entity_df=FRAME, features=refs).to_arrow()
+    assert result["score"].null_count == 1
+    assert result["score_again"].to_pylist() == result["score"].to_pylist()
+
+
+def test_on_demand_views_of_one_row_get_columns_as_everywhere_offline(store: FeatureStore) -> None:
+    """Feast calls a singleton view offline with whole columns; with single values only where it infers and serves."""
+
+    @on_demand_feature_view(
+        sources=[store.get_feature_view("items")],
+        schema=[Field(name="score_sign", dtype=Float64)],
+        mode="python",
+        singleton=True,
+    )
+    def sign(inputs: dict[str, Any]) -> dict[str, Any]:
+        score = inputs["score"]
+        return {"score_sign": [float(one is not None) for one in score] if isinstance(score, list) else 1.0}
+
+    store.apply([sign])
+    result = store.get_historical_features(entity_df=FRAME, features=["sign:score_sign"]).to_arrow()
+    assert result["score_sign"].to_pylist() == [1.0, 1.0, 1.0, 0.0]
+
+
 def test_request_data_comes_with_the_frame(store: FeatureStore) -> None:
     frame = FRAME.append_column("bonus", pa.array([10, 20, 30, 40]))
     job = store.get_historical_features(entity_df=frame, features=["plus:clicks_plus"])
