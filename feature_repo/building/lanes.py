@@ -43,8 +43,10 @@ class Lanes:
         engine = workspace.config.engine
         bounds = {"threads": self.threads, "memory_limit": share(engine.memory_limit, self.count)}
         config = workspace.config.model_copy(update={"engine": engine.model_copy(update=bounds)})
+        spill = workspace.data_dir / "spill" / view
+        spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path only
         with replace(workspace, config=config).connect() as connection:
-            connection.execute(f"SET temp_directory = {quote(str(workspace.data_dir / 'spill' / view))}")
+            connection.execute(f"SET temp_directory = {quote(str(spill))}")
             yield connection
 
 
