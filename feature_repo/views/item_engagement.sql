@@ -37,16 +37,21 @@ WITH totals AS (
         sum(sum(in_7d * consumed)) OVER history AS consumed_7d,
         sum(sum(in_30d * consumed)) OVER history AS consumed_30d,
         sum(sum(in_all * consumed)) OVER history AS consumed_all,
+        sum(sum(in_7d)) OVER history AS events_7d,
         sum(sum(in_30d)) OVER history AS events_30d,
         sum(sum(entering * CAST(since > INTERVAL 7 DAY AS INTEGER)
             - leaving_7d * CAST(until > INTERVAL 7 DAY AS INTEGER))) OVER history AS users_7d,
         sum(sum(entering * CAST(since > INTERVAL 30 DAY AS INTEGER)
             - leaving_30d * CAST(until > INTERVAL 30 DAY AS INTEGER))) OVER history AS users_30d,
+        sum(sum(entering * first_of_day - leaving_7d * last_of_day)) OVER history AS days_7d,
         sum(sum(entering * first_of_day - leaving_30d * last_of_day)) OVER history AS days_30d,
         sum(sum(entering * first_of_day)) OVER history AS days_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
-        sum(sum(in_30d * amount * amount)) OVER history AS square_30d
+        sum(sum(in_30d * amount * amount)) OVER history AS square_30d,
+        sum(sum(in_90d * valued)) OVER history AS valued_90d,
+        sum(sum(in_90d * amount)) OVER history AS amount_90d,
+        sum(sum(in_90d * amount * amount)) OVER history AS square_90d
     FROM changes
     GROUP BY item_id, event_timestamp
     WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)
@@ -73,9 +78,13 @@ SELECT
         AS item_conversion_all,
     users_7d AS item_users_7d,
     users_30d AS item_users_30d,
+    1 - users_7d / nullif(events_7d, 0) AS item_repeat_share_7d,
     1 - users_30d / nullif(events_30d, 0) AS item_repeat_share_30d,
+    days_7d AS item_days_7d,
     days_30d AS item_days_30d,
     days_all AS item_days_all,
     CASE WHEN valued_30d > 0 THEN sqrt(greatest(square_30d / valued_30d - power(amount_30d / valued_30d, 2), 0)) END
-        AS item_value_spread_30d
+        AS item_value_spread_30d,
+    CASE WHEN valued_90d > 0 THEN sqrt(greatest(square_90d / valued_90d - power(amount_90d / valued_90d, 2), 0)) END
+        AS item_value_spread_90d
 FROM totals

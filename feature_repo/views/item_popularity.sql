@@ -32,6 +32,8 @@ WITH totals AS (
         sum(sum(in_all * amount * amount)) OVER history AS square_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
+        sum(sum(in_90d * valued)) OVER history AS valued_90d,
+        sum(sum(in_90d * amount)) OVER history AS amount_90d,
         sum(sum(in_7d * seconds)) OVER history AS seconds_7d,
         sum(sum(in_30d * seconds)) OVER history AS seconds_30d,
         sum(sum(in_90d * seconds)) OVER history AS seconds_90d,
@@ -67,6 +69,7 @@ SELECT
     CASE WHEN valued_all > 0 THEN sqrt(greatest(square_all / valued_all - power(amount_all / valued_all, 2), 0)) END
         AS item_value_spread_all,
     amount_30d / nullif(valued_30d, 0) AS item_value_mean_30d,
+    amount_90d / nullif(valued_90d, 0) AS item_value_mean_90d,
     date_trunc('second', first_event_at) AS item_first_event_at,
     date_trunc('second', last_event_at) AS item_last_event_at,
     to_timestamp(floor(seconds_7d / nullif(events_7d, 0))) AS item_mean_event_at_7d,

@@ -37,6 +37,8 @@ WITH totals AS (
         sum(sum(in_all * amount * amount)) OVER history AS square_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
+        sum(sum(in_90d * valued)) OVER history AS valued_90d,
+        sum(sum(in_90d * amount)) OVER history AS amount_90d,
         min(min(occurred_at)) OVER history AS first_event_at,
         max(max(occurred_at)) OVER history AS last_event_at,
         max(max(CASE WHEN target = 1 THEN occurred_at END)) OVER history AS last_target_at
@@ -67,6 +69,7 @@ SELECT
     CASE WHEN valued_all > 0 THEN sqrt(greatest(square_all / valued_all - power(amount_all / valued_all, 2), 0)) END
         AS user_value_spread_all,
     amount_30d / nullif(valued_30d, 0) AS user_value_mean_30d,
+    amount_90d / nullif(valued_90d, 0) AS user_value_mean_90d,
     date_trunc('second', first_event_at) AS user_first_event_at,
     date_trunc('second', last_event_at) AS user_last_event_at,
     date_trunc('second', last_target_at) AS user_last_target_at

@@ -28,7 +28,7 @@ def define(data: DataSet) -> FeatureView:
             Field(name="user_category_last_at", dtype=Array(UnixTimestamp)),
             Field(name="user_category_streak", dtype=Array(Int32)),
             Field(name="user_categories_count", dtype=Int32),
-            *(Field(name=f"user_category_entropy_{window}", dtype=Float32) for window in ("30d", "all")),
+            *(Field(name=f"user_category_entropy_{window}", dtype=Float32) for window in WINDOWS),
         ],
         source=source("user_category_affinity", data),
     )

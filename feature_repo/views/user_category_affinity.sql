@@ -117,6 +117,9 @@ SELECT
         AS user_category_streak,
     len(entries) AS user_categories_count,
     list_sum(list_transform(
+        shares_7d, lambda share: CAST(coalesce(-share * ln(nullif(share, 0)), 0) AS DECIMAL(18, 9))
+    )) AS user_category_entropy_7d,
+    list_sum(list_transform(
         shares_30d, lambda share: CAST(coalesce(-share * ln(nullif(share, 0)), 0) AS DECIMAL(18, 9))
     )) AS user_category_entropy_30d,
     list_sum(list_transform(

@@ -12,9 +12,9 @@ def test_matches_the_oracle(small_workspace, oracle) -> None:
         shown = {n: sum(e.weight == 0 and not e.consuming for e in window) for n, window in three.items()}
         clicked = {n: sum(e.weight > 0 and not e.consuming for e in window) for n, window in three.items()}
         consumed = {n: sum(e.consuming for e in window) for n, window in three.items()}
-        month = windows["30d"]
         # A day enters with its first event and leaves with its last.
-        days = {e.time.date() for e in history if any(o.time.date() == e.time.date() for o in month)}
+        dates = {n: {e.time.date() for e in window} for n, window in three.items()}
+        days = {n: {e.time.date() for e in history if e.time.date() in dates[n]} for n in three}
         users = {name: len({e.user for e in windows[name]}) for name in ("7d", "30d")}
         return {
             **{f"item_target_weight_{name}": sum(e.weight for e in window) for name, window in windows.items()},
@@ -22,10 +22,12 @@ def test_matches_the_oracle(small_workspace, oracle) -> None:
             **{f"item_ctr_{name}": rate(clicked[name], shown[name]) for name in three},
             **{f"item_conversion_{name}": rate(consumed[name], shown[name]) for name in three},
             **{f"item_users_{name}": count for name, count in users.items()},
-            "item_repeat_share_30d": 1 - users["30d"] / len(month) if month else None,
-            "item_days_30d": len(days),
-            "item_days_all": len({e.time.date() for e in history}),
-            "item_value_spread_30d": month.spread(),
+            **{
+                f"item_repeat_share_{name}": 1 - count / len(windows[name]) if windows[name] else None
+                for name, count in users.items()
+            },
+            **{f"item_days_{name}": len(dates) for name, dates in days.items()},
+            **{f"item_value_spread_{name}": windows[name].spread() for name in ("30d", "90d")},
         }
 
     oracle.check(small_workspace(52), "item_engagement", lambda event: (event.item,), expected)

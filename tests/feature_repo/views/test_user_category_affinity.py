@@ -30,7 +30,7 @@ def test_matches_the_oracle(small_workspace, oracle) -> None:
             "user_category_last_at": [oracle.whole(max(e.time for e in of["all"][c])) for c in names],
             "user_category_streak": [len(list(takewhile(lambda e, c=c: c in e.categories, last))) for c in names],
             "user_categories_count": len(names),
-            **{f"user_category_entropy_{n}": entropy([len(of[n][c]) for c in names]) for n in ("30d", "all")},
+            **{f"user_category_entropy_{n}": entropy([len(by[c]) for c in names]) for n, by in of.items()},
         }
 
     oracle.check(small_workspace(4), "user_category_affinity", lambda event: (event.user,), expected)
