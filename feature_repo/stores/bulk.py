@@ -25,10 +25,10 @@ from feature_repo.data_dir import data_dir
 from feature_repo.errors import ContractError, did_you_mean
 from feature_repo.stores.bulk_feast import feast_answer
 from feature_repo.stores.bulk_redis import is_redis, redis_answer
-from feature_repo.stores.online import PackedSqliteOnlineStore
 from feature_repo.stores.packed_answer import Answer, number_column
 from feature_repo.stores.packed_clock import DATA, FILE_NAME, Clock
 from feature_repo.stores.packed_request import Plan, Planner, RequestColumns, request_columns
+from feature_repo.stores.packed_store import PackedOnlineStore
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -100,7 +100,7 @@ class BulkReader:
 
         Requests read the rest of the store as ever, and these views too once they were written again.
         """
-        if not isinstance(self._online, PackedSqliteOnlineStore):
+        if not isinstance(self._online, PackedOnlineStore):
             return
         plan = self._planner.plan(self.store.config, self.store.registry, self._named(features), False)
         views = [read.view for read in plan.reads if read.keys == tuple(join_keys)]
@@ -146,7 +146,7 @@ class BulkReader:
 
     def _read(self, plan: Plan, request: RequestColumns) -> Answer:
         config = self.store.config
-        if isinstance(self._online, PackedSqliteOnlineStore):
+        if isinstance(self._online, PackedOnlineStore):
             return self._online.answer(config, plan, request)
         answer = redis_answer if is_redis(self._online) else feast_answer
         return answer(self._online, config, plan, request, self._clock.now())

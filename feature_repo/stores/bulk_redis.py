@@ -25,11 +25,11 @@ from feature_repo.stores.packed_read import ViewRows, expire
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import from_protos
 from feature_repo.stores.packed_view import NEVER
+from feature_repo.stores.redis_wire import HashFields, ask, packed_commands
 
 if TYPE_CHECKING:
     from redis import Redis
 
-HashFields = tuple[bytes, Sequence[bytes | str]]
 _FIXED: Final = {pa.float64(): "<f8", pa.float32(): "<f4"}
 _VARINT: Final = {pa.int64(): "<i8", pa.int32(): "<i4", TIMESTAMP: "<i8", pa.bool_(): "u1"}
 _LONGEST_VARINT: Final = 10
@@ -61,15 +61,7 @@ def _read(online: OnlineStore, config: RepoConfig, items: Sequence[HashFields]) 
     client = _single_server(online, config)
     if client is None:
         return online._read_hash_fields(config, list(items))
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_packed_command([packed_commands(items)])
-        return [connection.read_response(disable_decoding=True) for _ in items]
-    except BaseException:
-        connection.disconnect()
-        raise
-    finally:
-        client.connection_pool.release(connection)
+    return ask(client, packed_commands(items), len(items))
 
 
 def _single_server(online: OnlineStore, config: RepoConfig) -> Redis | None:
@@ -78,28 +70,6 @@ def _single_server(online: OnlineStore, config: RepoConfig) -> Redis | None:
     if getattr(settings, "redis_type", None) != "redis" or getattr(settings, "client", "redis") != "redis":
         return None
     return online._get_client(settings)
-
-
-def packed_commands(items: Sequence[HashFields]) -> bytes:
-    """Return one HMGET per (hash, fields) as Redis' protocol has them.
-
-    >>> packed_commands([(b"k", ["f"])])
-    b'*3\\r\\n$5\\r\\nHMGET\\r\\n$1\\r\\nk\\r\\n$1\\r\\nf\\r\\n'
-    """
-    made: dict[int, tuple[bytes, bytes]] = {}
-    commands = []
-    for key, fields in items:
-        if id(fields) not in made:  # the hashes of one view share their fields
-            head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields))
-            made[id(fields)] = head, b"".join(map(_bulk_string, fields))
-        head, tail = made[id(fields)]
-        commands.append(head + _bulk_string(key) + tail)
-    return b"".join(commands)
-
-
-def _bulk_string(value: bytes | str) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
 class _Asked:

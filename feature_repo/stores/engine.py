@@ -22,7 +22,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_column_names
 
 from feature_repo.first_stage import SWAP_CUT, SWAP_TAG
-from feature_repo.stores.online import PackedSqliteOnlineStore
+from feature_repo.stores.packed_store import PackedOnlineStore
 
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COMPUTED: Final = ("feature_transformation", "aggregations", "source_views", "filter")
@@ -41,7 +41,7 @@ class ArrowComputeEngine(LocalComputeEngine):
         self, registry: BaseRegistry, task: MaterializationTask, **kwargs: object
     ) -> LocalMaterializationJob:
         view = task.feature_view
-        if not isinstance(self.online_store, PackedSqliteOnlineStore) or not _is_plain(view):
+        if not isinstance(self.online_store, PackedOnlineStore) or not _is_plain(view):
             return super()._materialize_one(registry, task, **kwargs)
         table = self._latest(registry, task)
         if table.num_rows:

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from feature_repo.errors import ContractError
 from feature_repo.on_demand.shared import Shared, Values
-from feature_repo.stores.packed import Field, Rows
+from feature_repo.stores.packed import Field
 from feature_repo.stores.packed_on_demand import ARROW_TAG, compute, pair_function, transform
 from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
+from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_values import plain_values
 
 
@@ -106,8 +107,7 @@ class Answer:
         for step in self.plan.stored_steps(tuple(names), tuple(places), frozenset(texts)):
             rows = self.rows[step.read]
             if isinstance(rows.rows, Rows):
-                block = rows.rows.floats(step.features, result.dtype.type)
-                result[:, step.places] = block if rows.index is None else block[rows.index]
+                result[:, step.places] = rows.rows.floats(step.features, result.dtype.type, rows.index)
                 continue
             for place, feature in zip(step.each, step.features, strict=True):
                 result[:, place] = number_values(feature, rows.array(feature))

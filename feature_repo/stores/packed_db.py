@@ -17,9 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from feature_repo.errors import ContractError
 from feature_repo.stores.packed import Blobs, Layout
-from feature_repo.stores.packed_keys import Key, KeyCodec
+from feature_repo.stores.packed_keys import Key, KeyCodec, other_join_keys
 
 BUSY_SECONDS: Final = 60
 BATCH_ROWS: Final = 65_536
@@ -127,6 +126,14 @@ class PackedDatabase:
         finally:
             connection.execute("COMMIT")
 
+    def unchanged(self) -> Catalogue | None:
+        """Return what this thread's last snapshot had in its catalogue; None where something was written since."""
+        state = self._readers
+        if self._pid != os.getpid() or not hasattr(state, "connection"):
+            return None
+        version = state.connection.execute("PRAGMA data_version").fetchone()[0]
+        return state.catalogue if version == state.version else None
+
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
         """Write all or nothing; waits for another process's writer up to a minute."""
@@ -191,6 +198,13 @@ class Snapshot:
             found.update(rows)
         return found
 
+    def beginning(self, view: ViewTable, head: bytes, most: int) -> dict[Key, bytes] | None:
+        """Return the records whose keys begin with `head`, in key order; None where there are more than that."""
+        end = _behind(head)
+        sql = f"SELECT key, record FROM {view.table} WHERE key >= ?{'' if end is None else ' AND key < ?'} LIMIT ?"
+        rows = self.connection.execute(sql, [head, *([] if end is None else [end]), most + 1]).fetchall()
+        return dict(rows) if len(rows) <= most else None
+
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.
 
@@ -223,12 +237,7 @@ class Writer:
         if layout.id not in self.catalogue.layouts:
             self.connection.execute("INSERT OR IGNORE INTO layouts VALUES (?, ?)", (layout.id, layout.text))
         if view is not None and view.keys != keys:
-            raise ContractError(
-                f"feature view {name} in the online store",
-                expected=f"join keys {view.keys.text}",
-                got=keys.text,
-                fix="Run `feast apply`, which empties the view, and materialize it again.",
-            )
+            raise other_join_keys(name, view.keys.text, keys.text)
         if view is None:
             number = self.connection.execute(
                 "INSERT INTO views (project, name, keys, layout) VALUES (?, ?, ?, ?)",
@@ -272,6 +281,12 @@ class Writer:
     def clear(self, view: ViewTable) -> None:
         """Remove every record of a view."""
         self.connection.execute(f"DELETE FROM {view.table}")
+
+
+def _behind(head: bytes) -> bytes | None:
+    """Return the first bytes that come after all that begin with `head`; None where there are none."""
+    cut = head.rstrip(b"\xff")
+    return cut[:-1] + bytes([cut[-1] + 1]) if cut else None
 
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ four bytes and then itself, so that no two keys ever share their bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.errors import ContractError
 from feature_repo.stores.packed import SHIFT, Blobs, conform
 
 if TYPE_CHECKING:
@@ -32,32 +33,54 @@ _PROTO_FIELDS: Final = {
     BYTES: frozenset({"bytes_val"}),
 }
 _SECONDS: Final = pa.timestamp("s", tz="UTC")
+_LENGTH_BYTES: Final = 4
+_FEW: Final = 64
+"""So many rows at least make it worth to look for what their keys have in common."""
 
 Key = int | bytes
 
 
+Apart = tuple[list[Key | None], np.ndarray | None]
+
+
 @dataclass(frozen=True)
 class Asked:
-    """The distinct keys of a request's rows, and which of them each row has (None: one each, in order)."""
+    """The keys of a request's rows.
 
-    keys: list[Key | None]
-    index: np.ndarray | None
+    `tell` tells the distinct ones apart, when somebody wants that. `numbers` are the rows' keys where each is one
+    integer. `head` is the key that all rows have, or, with `rest`, what all keys begin with: the user of a request.
+    """
 
-    @cached_property
-    def numbers(self) -> np.ndarray:
-        """The keys of a view with one integer key; the smallest int64 for none."""
-        if None not in self.keys:
-            return np.array(self.keys, np.int64)
-        return np.array([np.iinfo(np.int64).min if key is None else key for key in self.keys], np.int64)
+    tell: Callable[[], Apart]
+    numbers: np.ndarray | None = None
+    head: Key | None = None
+    rest: Asked | None = None
 
     @classmethod
     def of(cls, keys: list[Key | None]) -> Asked:
-        """Tell a list of keys apart."""
-        only = dict.fromkeys(keys)
-        if len(only) == len(keys):
-            return cls(keys, None)
-        place = dict(zip(only, range(len(only)), strict=True))
-        return cls(list(only), np.fromiter(map(place.__getitem__, keys), np.int64, len(keys)))
+        """Ask for a list of keys."""
+        return cls(lambda: _apart(keys))
+
+    @cached_property
+    def _told(self) -> Apart:
+        return self.tell()
+
+    @property
+    def keys(self) -> list[Key | None]:
+        """The distinct keys."""
+        return self._told[0]
+
+    @property
+    def index(self) -> np.ndarray | None:
+        """Which distinct key each row has, None: one each, in order."""
+        return self._told[1]
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows ask."""
+        if self.numbers is not None:
+            return len(self.numbers)
+        return len(self.keys) if self.index is None else len(self.index)
 
     @property
     def first(self) -> np.ndarray:
@@ -121,9 +144,27 @@ class KeyCodec:
     def asked(self, arrays: Sequence[pa.Array]) -> Asked:
         """Encode key columns for a look-up; the one user of a request is encoded once."""
         rows = len(arrays[0]) if arrays else 0
-        if rows > 1 and all(_is_constant(array) for array in arrays):
-            return Asked(self.to_list([array.slice(0, 1) for array in arrays]), np.zeros(rows, np.int64))
-        return Asked.of(self.to_list(arrays))
+        constant = rows > 1 and all(_is_constant(array) for array in arrays[:-1])
+        if constant and _is_constant(arrays[-1]):
+            keys, index = self.to_list([array.slice(0, 1) for array in arrays]), np.zeros(rows, np.int64)
+            return Asked(lambda: (keys, index), head=keys[0])
+        if len(arrays) == 1:
+            whole = arrays[0].type == pa.int64() and not arrays[0].null_count
+            numbers = arrays[0].to_numpy(zero_copy_only=False) if whole else None
+            return Asked(lambda: _apart(self.to_list(arrays)), numbers)
+        if not constant or rows < _FEW:
+            return Asked.of(self.to_list(arrays))
+        head = b"".join(_piece(_plain(array[0].as_py())) for array in arrays[:-1])
+        last = KeyCodec(self.parts[-1:]).asked(arrays[-1:])
+        return Asked(lambda: _apart(self.to_list(arrays)), head=head, rest=last)
+
+    def last_parts(self, keys: Sequence[bytes], head: bytes) -> np.ndarray | list[bytes]:
+        """Return the last part of composite keys that begin with `head` and have one part more."""
+        if self.kinds[-1] != INTEGER:
+            start = len(head) + _LENGTH_BYTES
+            return [key[start:] for key in keys]
+        parts = np.frombuffer(b"".join(keys), [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
+        return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""
@@ -148,10 +189,32 @@ class KeyCodec:
         return b"".join(_piece(piece) for piece in pieces)
 
 
+def other_join_keys(name: str, stored: str, wanted: str) -> ContractError:
+    """Return the error of a write to a view whose records have other join keys."""
+    return ContractError(
+        f"feature view {name} in the online store",
+        expected=f"join keys {stored}",
+        got=wanted,
+        fix="Run `feast apply`, which empties the view, and materialize it again.",
+    )
+
+
+def _apart(keys: list[Key | None]) -> Apart:
+    only = dict.fromkeys(keys)
+    if len(only) == len(keys):
+        return keys, None
+    place = dict(zip(only, range(len(only)), strict=True))
+    return list(only), np.fromiter(map(place.__getitem__, keys), np.int64, len(keys))
+
+
+def _plain(part: int | str | bytes) -> Key:
+    return part.encode() if isinstance(part, str) else part
+
+
 def _piece(part: Key) -> bytes:
     if isinstance(part, int):
         return (part + SHIFT).to_bytes(8, "big")
-    return len(part).to_bytes(4, "big") + part
+    return len(part).to_bytes(_LENGTH_BYTES, "big") + part
 
 
 def _stored(column: pa.Array, kind: str, where: str) -> pa.Array:

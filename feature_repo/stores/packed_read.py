@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Protocol
@@ -11,61 +11,92 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.on_demand.shared import Shared, Values
-from feature_repo.stores.packed import Layout, Rows
-from feature_repo.stores.packed_db import Snapshot, ViewTable
+from feature_repo.stores.packed import Layout
+from feature_repo.stores.packed_db import Catalogue, Snapshot, ViewTable
 from feature_repo.stores.packed_keys import Asked, Key
+from feature_repo.stores.packed_rows import Rows, adopt
 from feature_repo.stores.packed_view import NEVER, PackedView
 
 _ENTRY_BYTES: Final = 150
 """What a record costs beside its own bytes: its key, the objects, its place in the dictionary."""
+_OPENED: Final = 4
+"""How many times its records' bytes an opened row may take, with what was decoded of it."""
+_SPARSE: Final = 4
+"""Integer keys are looked up in an array where it need not be more than so many times as long as they are many."""
+_NEIGHBOURS: Final = 4
+"""A user's rows are held together where there are at most so many times as many as a request asks for."""
 
 
 @dataclass(frozen=True)
-class WholeView:
-    """Every record of a view, opened once, and a blank one behind them; `place` is where a key's record lies."""
+class OpenedRows:
+    """Records opened once, a blank one behind them; `keys` are theirs, or what is left of them behind a beginning."""
 
     rows: Rows
-    place: dict[Key, int]
+    keys: np.ndarray | Sequence[Key]
 
     @classmethod
-    def of(cls, records: dict[Key, bytes], layout: Layout, snapshot: Snapshot) -> WholeView:
-        rows = Rows(layout, _of_one_schema([*records.values(), layout.blank], layout, snapshot))
-        return cls(rows, {key: place for place, key in enumerate(records)})
+    def of(
+        cls, records: Sequence[bytes], keys: np.ndarray | Sequence[Key], layout: Layout, snapshot: Snapshot
+    ) -> OpenedRows:
+        layouts = snapshot.catalogue.layouts
+        return cls(Rows(layout, of_one_schema([*records, layout.blank], layout, layouts.__getitem__)), keys)
 
     def index(self, asked: Asked) -> np.ndarray:
         """Return the row of each row of a request."""
-        blank, numbers = len(self.place), self._numbers
-        if numbers is None:
-            found = np.fromiter((self.place.get(key, blank) for key in asked.keys), np.int64, len(asked.keys))
-        else:
-            found = np.searchsorted(numbers[:-1], asked.numbers)
-            found = np.where(numbers[found] == asked.numbers, found, blank)
-            if None in asked.keys:
-                found[asked.keys.index(None)] = blank
+        if asked.numbers is not None and self._numbers is not None:
+            return self._places(asked.numbers)
+        found = np.fromiter((self._place.get(key, len(self.keys)) for key in asked.keys), np.int64, len(asked.keys))
         return found if asked.index is None else found[asked.index]
+
+    def _places(self, asked: np.ndarray) -> np.ndarray:
+        direct = self._direct
+        if direct is not None:
+            first, places = direct
+            return places[np.minimum((asked - first).view(np.uint64), np.uint64(len(places) - 1))]
+        numbers = self._numbers
+        found = np.minimum(np.searchsorted(numbers, asked), len(numbers) - 1)
+        return np.where(numbers[found] == asked, found, len(numbers))
+
+    @cached_property
+    def _place(self) -> dict[Key, int]:
+        keys = self.keys.tolist() if isinstance(self.keys, np.ndarray) else self.keys
+        return {key: place for place, key in enumerate(keys)}
 
     @cached_property
     def _numbers(self) -> np.ndarray | None:
-        """Integer keys, ascending as the file has them, and the one of no key behind them; None for other keys."""
-        if not all(isinstance(key, int) for key in self.place):
+        """Integer keys, ascending as the file has them; None for other keys, and where there is none."""
+        if isinstance(self.keys, np.ndarray):
+            return self.keys if len(self.keys) else None
+        whole = len(self.keys) and all(isinstance(key, int) for key in self.keys)
+        return np.array(self.keys, np.int64) if whole else None
+
+    @cached_property
+    def _direct(self) -> tuple[np.int64, np.ndarray] | None:
+        """Where the integers from the first key on lie, the last entry for all beyond; None where keys are sparse."""
+        numbers = self._numbers
+        first, count = numbers[0], int(numbers[-1]) - int(numbers[0]) + 1
+        if count > _SPARSE * len(numbers):
             return None
-        return np.array([*self.place, np.iinfo(np.int64).min], np.int64)
+        places = np.full(count + 1, len(numbers), np.int64)
+        places[numbers - first] = np.arange(len(numbers))
+        return first, places
 
 
 class RecordCache:
-    """What was read before, valid until its view is written again: single records, and whole views that were opened.
+    """What was read before, valid until its view is written again: single records, opened users and whole views.
 
-    Records are forgotten when they outgrow the limit; opened views have a fourth of it, since one takes about as many
-    times its records' bytes.
+    The first two are forgotten when they outgrow the limit; whole views have a fourth of it, since one takes about as
+    many times its records' bytes.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._whole: dict[tuple[int, int], tuple[int, WholeView | None]] = {}
+        self._whole: dict[tuple[int, int], tuple[int, OpenedRows | None]] = {}
+        self._users: dict[tuple[int, int], tuple[int, dict[Key, OpenedRows | int]]] = {}
         self._views: dict[tuple[int, int], tuple[int, dict[Key | None, bytes]]] = {}
         self._bytes = 0
 
-    def whole(self, table: ViewTable, layout: Layout) -> WholeView | None:
+    def whole(self, table: ViewTable, layout: Layout) -> OpenedRows | None:
         """Return an opened view as it is now."""
         changes, view = self._whole.get((table.number, layout.id), (table.changes, None))
         return view if changes == table.changes else None
@@ -78,8 +109,34 @@ class RecordCache:
         taken = sum(view.rows.size for _, view in self._whole.values() if view is not None)
         room = self._limit // 4 - taken + (held[1].rows.size if held is not None and held[1] is not None else 0)
         records = snapshot.all_records(table, room)
-        view = None if records is None else WholeView.of(records, layout, snapshot)
+        view = None if records is None else OpenedRows.of(list(records.values()), list(records), layout, snapshot)
         self._whole[table.number, layout.id] = (table.changes, view)
+
+    def held(self, table: ViewTable, layout: Layout, asked: Asked) -> ViewRows | None:
+        """Return a request's rows where they are opened as they are now."""
+        opened = self.whole(table, layout)
+        if opened is not None:
+            return ViewRows(opened.rows, opened.index(asked), None)
+        if asked.head is None:
+            return None
+        changes, users = self._users.get((table.number, layout.id), (None, {}))
+        opened = users.get(asked.head) if changes == table.changes else None
+        return _of_user(opened, asked) if isinstance(opened, OpenedRows) else None
+
+    def open_user(self, snapshot: Snapshot, table: ViewTable, layout: Layout, asked: Asked) -> ViewRows | None:
+        """Open all rows that begin as the request's do, a user's; None where these would be far more than it needs."""
+        if asked.head is None or not self._limit:
+            return None
+        held = self._users.get((table.number, layout.id))
+        if held is None or held[0] != table.changes:
+            held = self._users[table.number, layout.id] = (table.changes, {})
+        tried = held[1].get(asked.head, 0)
+        opened = _read_user(snapshot, table, layout, asked, tried) if isinstance(tried, int) else tried
+        held[1][asked.head] = opened
+        if isinstance(opened, int):
+            return None
+        self._grow(_OPENED * opened.rows.size + _ENTRY_BYTES * len(opened.rows.raw))
+        return _of_user(opened, asked)
 
     def records(self, snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
         """Return a record of `layout` for each distinct key as of the snapshot, the blank one where there is none."""
@@ -95,15 +152,34 @@ class RecordCache:
             read = _read(snapshot, table, layout, missing)
             known.update(zip(missing, read, strict=True))
             records = list(map(known.__getitem__, keys))
-            self._bytes += sum(map(len, read)) + _ENTRY_BYTES * len(read)
-            if self._bytes > self._limit:
-                self._views, self._bytes = {}, 0
+            self._grow(sum(map(len, read)) + _ENTRY_BYTES * len(read))
         return records
+
+    def _grow(self, count: int) -> None:
+        self._bytes += count
+        if self._bytes > self._limit:
+            self._views, self._users, self._bytes = {}, {}, 0
 
 
 def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[Key | None]) -> list[bytes]:
     found = snapshot.records(table, keys)
-    return _of_one_schema([found.get(key, layout.blank) for key in keys], layout, snapshot)
+    records = [found.get(key, layout.blank) for key in keys]
+    return of_one_schema(records, layout, snapshot.catalogue.layouts.__getitem__)
+
+
+def _read_user(snapshot: Snapshot, table: ViewTable, layout: Layout, asked: Asked, tried: int) -> OpenedRows | int:
+    """Open the rows of a key, or of all keys that begin so; where they are too many, return how many are too few."""
+    if asked.rest is None:
+        return OpenedRows.of([*snapshot.records(table, [asked.head]).values()], [asked.head], layout, snapshot)
+    most = _NEIGHBOURS * asked.rest.rows
+    found = snapshot.beginning(table, asked.head, most) if most > tried else None
+    if found is None:
+        return max(most, tried)
+    return OpenedRows.of(list(found.values()), table.keys.last_parts(list(found), asked.head), layout, snapshot)
+
+
+def _of_user(opened: OpenedRows, asked: Asked) -> ViewRows:
+    return ViewRows(opened.rows, asked.index if asked.rest is None else opened.index(asked.rest), None)
 
 
 class FeatureRows(Protocol):
@@ -162,15 +238,31 @@ class ViewRows:
         return pa.DictionaryArray.from_arrays(pa.array(self.index.astype(np.int32)), self.rows.values(name).array)
 
 
+def held_view(catalogue: Catalogue, cache: RecordCache, view: PackedView, asked: Asked) -> ViewRows | None:
+    """Return the rows asked for where memory holds them opened; rows with a ttl never are."""
+    table = catalogue.views.get(view.id)
+    if view.ttl or table is None or table.keys != view.keys:
+        return None
+    return cache.held(table, view.layout, asked)
+
+
 def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: Asked, now: int) -> ViewRows:
     """Read the rows asked for; a null key, an unknown one and one whose row is older than the ttl give nulls."""
     table = snapshot.catalogue.views.get(view.id)
-    records = [view.layout.blank] * len(asked.keys)
-    if table is not None and table.keys == view.keys:
-        whole = cache.whole(table, view.layout) if not view.ttl else None
-        if whole is not None:
-            return ViewRows(whole.rows, whole.index(asked), None)
+    if table is None or table.keys != view.keys:
+        records = [view.layout.blank] * len(asked.keys)
+    else:
+        opened = held_view(snapshot.catalogue, cache, view, asked)
+        if opened is None and not view.ttl:
+            opened = cache.open_user(snapshot, table, view.layout, asked)
+        if opened is not None:
+            return opened
         records = cache.records(snapshot, table, view.layout, asked.keys)
+    return rows_of(view, asked, records, now)
+
+
+def rows_of(view: PackedView, asked: Asked, records: list[bytes], now: int) -> ViewRows:
+    """Open a record of the view's schema per distinct key."""
     rows = Rows(view.layout, records)
     return ViewRows(rows, asked.index, expire(rows, view.ttl, now))
 
@@ -186,7 +278,7 @@ def expire(rows: FeatureRows, ttl: int, now: int) -> np.ndarray | None:
     return expired
 
 
-def _of_one_schema(records: list[bytes], layout: Layout, snapshot: Snapshot) -> list[bytes]:
+def of_one_schema(records: list[bytes], layout: Layout, layout_of: Callable[[int], Layout]) -> list[bytes]:
     """Rewrite the records of earlier schemas of the view, if there are any."""
     schemas = {record[16:24] for record in records}
     if len(schemas) == 1 and layout.schema in schemas:
@@ -194,7 +286,7 @@ def _of_one_schema(records: list[bytes], layout: Layout, snapshot: Snapshot) -> 
     result = list(records)
     for schema in schemas - {layout.schema}:
         rows = [i for i, record in enumerate(records) if record[16:24] == schema]
-        written_as = snapshot.catalogue.layouts[int.from_bytes(schema, "little", signed=True)]
-        for i, record in zip(rows, layout.adopt([records[i] for i in rows], written_as), strict=True):
+        written_as = layout_of(int.from_bytes(schema, "little", signed=True))
+        for i, record in zip(rows, adopt(layout, [records[i] for i in rows], written_as), strict=True):
             result[i] = record
     return result

@@ -18,7 +18,6 @@ from feature_repo import columns as names
 from feature_repo.errors import ContractError, DataError, did_you_mean
 from feature_repo.first_stage import SWAP_BY
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Layout, conform
-from feature_repo.stores.packed_db import BATCH_ROWS
 from feature_repo.stores.packed_keys import KeyCodec
 from feature_repo.stores.packed_values import fields_of, key_codec, opaque_column
 
@@ -64,8 +63,8 @@ class PackedView:
             cut=getattr(view, "tags", {}).get(SWAP_BY),
         )
 
-    def packed(self, table: pa.Table) -> Iterator[tuple[np.ndarray | Blobs, Blobs]]:
-        """Yield keys and records in key order, a batch at a time.
+    def packed(self, table: pa.Table, batch_rows: int) -> Iterator[tuple[np.ndarray | Blobs, Blobs]]:
+        """Yield keys and records in key order, a batch of at most so many rows at a time.
 
         `table` holds join keys, features and times under the names of the view. Rows with a null key are left out:
         no request can ask for them. Raises ContractError for a missing column, DataError for values that do not fit.
@@ -77,7 +76,7 @@ class PackedView:
         if any(array.null_count for array in arrays):
             known = np.logical_and.reduce([array.is_valid().to_numpy(zero_copy_only=False) for array in arrays])
             order = order.filter(pa.array(known[order.to_numpy()]))
-        rows = max(1, min(BATCH_ROWS, _BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
+        rows = max(1, min(batch_rows, _BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, len(order), rows):
             chosen = order.slice(start, rows)
             if _follow(chosen):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,30 +23,84 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 PACKED = "feature_repo.stores.online.PackedSqliteOnlineStore"
+REDIS = "feature_repo.stores.online_redis.PackedRedisOnlineStore"
 ENGINE = "feature_repo.stores.engine.ArrowComputeEngine"
 TIME = pa.timestamp("us", "UTC")
 ITEMS = ["i0", "i1", "é\0☃", "", "i'; DROP TABLE views; --", "i5", "i6", "i7"]
 
 
+def _config(folder: Path, online: dict[str, Any]) -> RepoConfig:
+    from feast.repo_config import RepoConfig
+
+    return RepoConfig(
+        project="test",
+        provider="local",
+        registry=str(folder / "registry.db"),
+        repo_path=folder,
+        online_store=online,
+        offline_store={"type": "duckdb"},
+        batch_engine={"type": ENGINE},
+        entity_key_serialization_version=3,
+    )
+
+
 @pytest.fixture
 def packed_config(tmp_path: Path) -> Callable[..., RepoConfig]:
     """Build a RepoConfig with the packed store in `tmp_path`; keywords are its settings."""
-    from feast.repo_config import RepoConfig
 
     def build(**settings: Any) -> RepoConfig:
-        online = {"type": PACKED, "path": "online.db", "clock": NOW.isoformat(), **settings}
-        return RepoConfig(
-            project="test",
-            provider="local",
-            registry=str(tmp_path / "registry.db"),
-            repo_path=tmp_path,
-            online_store=online,
-            offline_store={"type": "duckdb"},
-            batch_engine={"type": ENGINE},
-            entity_key_serialization_version=3,
-        )
+        return _config(tmp_path, {"type": PACKED, "path": "online.db", "clock": NOW.isoformat(), **settings})
 
     return build
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis server of the tests' own, without a database number."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server on the PATH")
+    pytest.importorskip("redis", reason="Redis' client is not installed: rankhouse[redis]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([*command, "--dir", str(tmp_path_factory.mktemp("redis"))], stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("redis-server does not answer")
+
+
+@pytest.fixture
+def redis_config(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., RepoConfig]:
+    """Build a RepoConfig with the packed store in an empty Redis database; keywords are its settings."""
+    url = f"{request.getfixturevalue('redis_url')}/0"
+    from redis import Redis
+
+    with Redis.from_url(url) as client:
+        client.flushdb()
+
+    def build(**settings: Any) -> RepoConfig:
+        return _config(tmp_path, {"type": REDIS, "url": url, "clock": NOW.isoformat(), **settings})
+
+    return build
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def any_config(request: pytest.FixtureRequest) -> Callable[..., RepoConfig]:
+    """Build a RepoConfig with each of the packed stores in turn."""
+    return request.getfixturevalue("packed_config" if request.param == "sqlite" else "redis_config")
 
 
 @dataclass(frozen=True)
@@ -198,19 +256,10 @@ def packed_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def _store(folder: Path, world: World, online: dict[str, Any], engine: str) -> FeatureStore:
     from feast import FeatureStore
-    from feast.repo_config import RepoConfig
 
-    config = RepoConfig(
-        project="test",
-        provider="local",
-        registry=str(folder / "registry.db"),
-        repo_path=folder,
-        online_store=online,
-        offline_store={"type": "duckdb"},
-        batch_engine={"type": engine},
-        entity_key_serialization_version=3,
-        materialization={"pull_latest_features": True},
-    )
+    config = _config(folder, online)
+    config.batch_engine_config = {"type": engine}
+    config.materialization_config.pull_latest_features = True
     store = FeatureStore(config=config)
     store.apply(world.objects)
     store.materialize(NOW - timedelta(days=40), NOW)
@@ -222,6 +271,19 @@ def packed_store(packed_world: World, tmp_path_factory: pytest.TempPathFactory) 
     """The world, materialised by our engine into the packed store; its clock stands at NOW. Read only."""
     online = {"type": PACKED, "path": "online.db", "clock": NOW.isoformat()}
     return _store(tmp_path_factory.mktemp("packed"), packed_world, online, ENGINE)
+
+
+@pytest.fixture(scope="session")
+def redis_store(packed_world: World, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The same world, materialised by our engine into the packed store in Redis. Read only."""
+    online = {"type": REDIS, "url": f"{redis_url}/1", "clock": NOW.isoformat()}
+    return _store(tmp_path_factory.mktemp("redis_repo"), packed_world, online, ENGINE)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def any_packed_store(request: pytest.FixtureRequest) -> FeatureStore:
+    """The world on each of the packed stores in turn. Read only."""
+    return request.getfixturevalue("packed_store" if request.param == "sqlite" else "redis_store")
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,11 @@ def pairs() -> pa.Table:
     return pa.table({"user_id": pa.array(users, pa.int64()), "item_id": ["unknown", *rng.choice(ITEMS, 61).tolist()]})
 
 
-@pytest.fixture(params=["packed", "stock"])
+@pytest.fixture(params=["packed", "redis", "stock"])
 def any_store(request: pytest.FixtureRequest, packed_store: Any, stock_store: Any, monkeypatch: Any) -> Any:
-    """The packed store, and the stock one with the same clock."""
+    """The packed stores, and the stock one with the same clock."""
+    if request.param == "redis":
+        return request.getfixturevalue("redis_store")
     if request.param == "stock":
         from feature_repo.stores import packed_clock
 

@@ -12,6 +12,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSour
 from feast.types import Float64, Int64
 from feast.types import UnixTimestamp as Time
 
+from feature_repo.stores.online import PackedSqliteOnlineStore
+
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 DAY = timedelta(days=1)
 TIME = pa.timestamp("us", "UTC")
@@ -51,7 +53,12 @@ def read(store: FeatureStore, users: list[int], name: str = "clicks") -> list[in
 
 
 @pytest.fixture
-def store(packed_config: Any) -> FeatureStore:
+def store(any_config: Any) -> FeatureStore:
+    return FeatureStore(config=any_config())
+
+
+@pytest.fixture
+def sqlite_store(packed_config: Any) -> FeatureStore:
     return FeatureStore(config=packed_config())
 
 
@@ -146,8 +153,8 @@ def test_pushes_reach_the_store(store: FeatureStore, tmp_path: Path) -> None:
     assert read(store, [1, 2]) == [6, 7]
 
 
-def test_feasts_own_engine_fills_the_packed_store(packed_config: Any, tmp_path: Path) -> None:
-    config = packed_config()
+def test_feasts_own_engine_fills_the_packed_store(any_config: Any, tmp_path: Path) -> None:
+    config = any_config()
     config.batch_engine_config = {"type": "local"}
     store, path = FeatureStore(config=config), tmp_path / "clicks.parquet"
     pq.write_table(rows((1, 1, NOW - 3 * DAY), (1, 2, NOW - 2 * DAY), (2, 3, NOW - DAY)), path)
@@ -169,18 +176,24 @@ def test_apply_announces_a_changed_schema_and_drops_deleted_views(
     assert "clicks: extra null until the next materialize" in caplog.text
     values = store.get_online_features(["clicks:clicks", "clicks:extra"], {"user_id": [1]}).to_dict()
     assert values == {"user_id": [1], "clicks": [1], "extra": [None]}
-    database = store._get_provider().online_store.database(store.config)
-    with database.snapshot() as snapshot:
-        assert set(snapshot.catalogue.views) == {("test", "clicks")}
-    store.teardown()
-    assert not database.path.exists()
+    if isinstance(store._get_provider().online_store, PackedSqliteOnlineStore):
+        database = store._get_provider().online_store.database(store.config)
+        with database.snapshot() as snapshot:
+            assert set(snapshot.catalogue.views) == {("test", "clicks")}
+        store.teardown()
+        assert not database.path.exists()
+    else:
+        client = store._get_provider().online_store.records(store.config).client
+        assert {name.split(b":")[1] for name in client.keys("*")} == {b'{["test", "clicks"]}'}
+        store.teardown()
+        assert not client.keys("*")
 
 
-def test_plan_lists_the_views(store: FeatureStore, tmp_path: Path) -> None:
+def test_plan_lists_the_views(sqlite_store: FeatureStore, tmp_path: Path) -> None:
     from feast.infra.infra_object import Infra
     from feast.protos.feast.core.Registry_pb2 import Registry
 
-    path = tmp_path / "clicks.parquet"
+    store, path = sqlite_store, tmp_path / "clicks.parquet"
     pq.write_table(rows((1, 1, NOW - DAY)), path)
     offline = view(path, "offline_only", online=False)
     desired = Registry(feature_views=[view(path).to_proto(), offline.to_proto()])

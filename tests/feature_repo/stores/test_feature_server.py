@@ -20,10 +20,10 @@ ROWS = {"user_id": [0, 1, 5, 99], "item_id": ["i0", "é\0☃", "", "unknown"]}
 
 
 @pytest.fixture
-def store(packed_config: Any, packed_world: Any) -> FeatureStore:
+def store(any_config: Any, packed_world: Any) -> FeatureStore:
     from feast import FeatureStore
 
-    own = FeatureStore(config=packed_config())
+    own = FeatureStore(config=any_config())
     own.apply(packed_world.objects)
     own.materialize(NOW - timedelta(days=40), NOW)
     return own

@@ -7,12 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Float64, Int64, Json, String
 
 from feature_repo.errors import ContractError, DataError
 from feature_repo.stores.online import PackedSqliteOnlineStore
+from feature_repo.stores.packed_store import PackedOnlineStore
 from feature_repo.stores.packed_view import PackedView
 
 DAY = timedelta(days=1)
@@ -32,6 +34,11 @@ def view_of(called: str = "users", /, ttl: timedelta = timedelta(0), **schema: A
     view = FeatureView(name=called, entities=[USER], ttl=ttl, schema=fields, source=source)
     view.entity_columns = [Field(name="user_id", dtype=Int64)]
     return view
+
+
+def opened(config: Any) -> PackedOnlineStore:
+    """A store as Feast opens it."""
+    return get_online_store_from_config(config.online_store)
 
 
 def key(user: int) -> EntityKey:
@@ -56,13 +63,14 @@ def table(users: list[int | None], clicks: list[int | None], at: datetime = NOW)
     )
 
 
-def clicks(store: PackedSqliteOnlineStore, config: Any, view: FeatureView, users: list[int]) -> list[int | None]:
+def clicks(store: PackedOnlineStore, config: Any, view: FeatureView, users: list[int]) -> list[int | None]:
     rows = store.online_read(config, view, [key(user) for user in users], ["clicks"])
     return [None if v is None or not v["clicks"].WhichOneof("val") else v["clicks"].int64_val for _, v in rows]
 
 
-def test_reads_what_was_written(packed_config: Any) -> None:
-    store, config, view, seen = PackedSqliteOnlineStore(), packed_config(), view_of(), []
+def test_reads_what_was_written(any_config: Any) -> None:
+    config, view, seen = any_config(), view_of(), []
+    store = opened(config)
     store.online_write_batch(config, view, [row(1, 2**53 + 1), row(-5, None)], seen.append)
     (t1, one), (t2, two), (t3, three) = store.online_read(config, view, [key(1), key(-5), key(9)])
     assert sum(seen) == 2
@@ -97,13 +105,14 @@ def test_a_view_held_in_memory_reads_alike_and_follows_every_write(packed_config
     assert clicks(store, config, wider, users) == [11, 90, 30, 11, None]
 
 
-def _place(store: PackedSqliteOnlineStore, config: Any, view: PackedView) -> tuple:
+def _place(store: PackedOnlineStore, config: Any, view: PackedView) -> tuple:
     with store.database(config).snapshot() as snapshot:
         return snapshot.catalogue.views[view.id], view.layout
 
 
-def test_async_calls_do_the_same(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_async_calls_do_the_same(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
 
     async def both() -> list:
         await store.online_write_batch_async(config, view, [row(1, 5)], None)
@@ -131,17 +140,19 @@ def test_async_calls_do_the_same(packed_config: Any) -> None:
 )
 @pytest.mark.parametrize("together", [True, False])
 def test_an_older_row_never_replaces_a_newer_one(
-    packed_config: Any, first: tuple, second: tuple, expected: int, together: bool
+    any_config: Any, first: tuple, second: tuple, expected: int, together: bool
 ) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+    config, view = any_config(), view_of()
+    store = opened(config)
     rows = [row(1, 1, *first), row(1, 2, *second)]
     for batch in [rows] if together else [[r] for r in rows]:
         store.online_write_batch(config, view, batch, None)
     assert clicks(store, config, view, [1]) == [expected]
 
 
-def test_ttl_counts_back_from_the_declared_clock(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of(ttl=timedelta(days=1))
+def test_ttl_counts_back_from_the_declared_clock(any_config: Any) -> None:
+    config, view = any_config(), view_of(ttl=timedelta(days=1))
+    store = opened(config)
     old = NOW - timedelta(days=1)
     store.online_write_batch(config, view, [row(1, 1, old), row(2, 2, old - timedelta(microseconds=1))], None)
     assert store.online_read(config, view, [key(1), key(2)], [])[0] == (old, {})
@@ -149,8 +160,9 @@ def test_ttl_counts_back_from_the_declared_clock(packed_config: Any) -> None:
     assert store.online_read(config, view, [key(2)])[0] == (old - timedelta(microseconds=1), None)
 
 
-def test_a_new_schema_keeps_what_stayed_and_nulls_the_rest(packed_config: Any) -> None:
-    store, config = PackedSqliteOnlineStore(), packed_config()
+def test_a_new_schema_keeps_what_stayed_and_nulls_the_rest(any_config: Any) -> None:
+    config = any_config()
+    store = opened(config)
     store.online_write_batch(config, view_of(), [row(1, 7)], None)
     changed = view_of(added=Float64, clicks=Int64, tags=Array(String))
     store.update(config, [], [changed], [], [USER], True)
@@ -164,8 +176,9 @@ def test_a_new_schema_keeps_what_stayed_and_nulls_the_rest(packed_config: Any) -
     assert values["name"].string_val == "user 1"
 
 
-def test_records_of_two_schemas_live_side_by_side(packed_config: Any) -> None:
-    store, config = PackedSqliteOnlineStore(), packed_config()
+def test_records_of_two_schemas_live_side_by_side(any_config: Any) -> None:
+    config = any_config()
+    store = opened(config)
     old, new = view_of(), view_of(clicks=Int64, vector=Array(Float32), name=String)
     store.online_write_batch(config, old, [row(1, 1), row(2, 2)], None)
     values = {"clicks": Value(int64_val=3), "vector": Value()}
@@ -175,8 +188,9 @@ def test_records_of_two_schemas_live_side_by_side(packed_config: Any) -> None:
         assert clicks(store, config, view, [3, 1, 9, 2]) == [3, 1, None, 2]
 
 
-def test_changed_join_keys_empty_the_view(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_changed_join_keys_empty_the_view(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     store.online_write_batch(config, view, [row(1, 1)], None)
     view.entity_columns = [Field(name="user_id", dtype=String)]
     text = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val="1")])
@@ -191,16 +205,18 @@ def test_changed_join_keys_empty_the_view(packed_config: Any) -> None:
     assert values["clicks"].int64_val == 2
 
 
-def test_writes_arrow_and_leaves_out_null_keys(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_writes_arrow_and_leaves_out_null_keys(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     assert store.write_table(config, view, table([3, None, 1], [3, 0, None])) == 2
     assert clicks(store, config, view, [1, 2, 3]) == [None, None, 3]
     assert store.write_table(config, view, table([3], [9], NOW - timedelta(days=1))) == 1
     assert clicks(store, config, view, [3]) == [3]
 
 
-def test_arrow_rows_must_carry_the_views_columns(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_arrow_rows_must_carry_the_views_columns(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     rows = table([1], [1])
     with pytest.raises(ContractError, match="expected a column 'clicks'"):
         store.write_table(config, view, rows.drop_columns(["clicks"]))
@@ -212,8 +228,9 @@ def test_arrow_rows_must_carry_the_views_columns(packed_config: Any) -> None:
     assert clicks(store, config, view, [1]) == [None]
 
 
-def test_a_cut_is_swapped_as_a_whole(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_a_cut_is_swapped_as_a_whole(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     later = NOW + timedelta(days=1)
     assert store.replace_view(config, view, table([1, 2], [1, 2])) == 2
     mixed = pa.concat_tables([table([1, 9], [9, 9]), table([2, 3], [20, 30], later)])
@@ -225,8 +242,9 @@ def test_a_cut_is_swapped_as_a_whole(packed_config: Any) -> None:
     assert clicks(store, config, view, [2, 3]) == [None, None]
 
 
-def test_a_failed_swap_changes_nothing(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_a_failed_swap_changes_nothing(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     store.replace_view(config, view, table([1], [1]))
     broken = table([2], [2], NOW + timedelta(days=1)).set_column(1, "clicks", pa.array(["many"]))
     with pytest.raises(DataError):
@@ -234,8 +252,9 @@ def test_a_failed_swap_changes_nothing(packed_config: Any) -> None:
     assert clicks(store, config, view, [1, 2]) == [1, None]
 
 
-def test_values_of_the_wrong_type_are_refused(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of()
+def test_values_of_the_wrong_type_are_refused(any_config: Any) -> None:
+    config, view = any_config(), view_of()
+    store = opened(config)
     with pytest.raises(DataError, match="clicks as int64"):
         store.online_write_batch(config, view, [(key(1), {"clicks": Value(string_val="x")}, NOW, None)], None)
     other = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val="1")])
@@ -244,8 +263,9 @@ def test_values_of_the_wrong_type_are_refused(packed_config: Any) -> None:
     assert store.online_read(config, view, [other]) == [(None, None)]
 
 
-def test_rare_types_are_kept_as_feast_values(packed_config: Any) -> None:
-    store, config, view = PackedSqliteOnlineStore(), packed_config(), view_of(extra=Json)
+def test_rare_types_are_kept_as_feast_values(any_config: Any) -> None:
+    config, view = any_config(), view_of(extra=Json)
+    store = opened(config)
     store.online_write_batch(config, view, [(key(1), {"extra": Value(json_val='{"a": 1}')}, NOW, None)], None)
     rows = table([2, 3], [0, 0]).append_column("extra", pa.array(['{"b": [2]}', None]))
     store.write_table(config, view, rows)
@@ -255,7 +275,8 @@ def test_rare_types_are_kept_as_feast_values(packed_config: Any) -> None:
 
 
 def test_teardown_drops_the_views_and_then_the_file(packed_config: Any, tmp_path: Any) -> None:
-    store, config = PackedSqliteOnlineStore(), packed_config()
+    config = packed_config()
+    store = opened(config)
     one, two = view_of("one"), view_of("two")
     for view in (one, two):
         store.online_write_batch(config, view, [row(1, 1)], None)
@@ -268,10 +289,10 @@ def test_teardown_drops_the_views_and_then_the_file(packed_config: Any, tmp_path
     assert clicks(store, config, two, [1]) == [2]
 
 
-def test_feast_materialises_and_reads_it(packed_store: Any, stock_store: Any, packed_world: Any) -> None:
+def test_feast_materialises_and_reads_it(any_packed_store: Any, stock_store: Any, packed_world: Any) -> None:
     features = [f"users:{f.name}" for f in packed_world.view("users").features]
     entities = {"user_id": list(range(8))}
-    ours = packed_store.get_online_features(features, entities).to_dict()
+    ours = any_packed_store.get_online_features(features, entities).to_dict()
     stock = stock_store.get_online_features(features, entities).to_dict()
     # Feast's own way through pandas rounds integers beside a null.
     expected = [*packed_world.tables["users"]["big"].to_pylist(), None, None]

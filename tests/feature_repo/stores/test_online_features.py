@@ -42,11 +42,11 @@ def some_pairs() -> dict[str, list]:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_values_are_those_of_the_stock_store(
-    packed_store: Any, stock_store: Any, packed_world: Any, full: bool
+    any_packed_store: Any, stock_store: Any, packed_world: Any, full: bool
 ) -> None:
     pairs = some_pairs()
-    service = packed_store.get_feature_service("plain")
-    ours = packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
+    service = any_packed_store.get_feature_service("plain")
+    ours = any_packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     stock = stock_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     expected = with_ttl(stock, packed_world, "items__" if full else "")
     big = "users__big" if full else "big"
@@ -58,8 +58,8 @@ def test_values_are_those_of_the_stock_store(
     assert list(ours)[:2] == prefix
 
 
-def test_all_forms_of_a_response_agree(packed_store: Any) -> None:
-    response = packed_store.get_online_features(packed_store.get_feature_service("plain"), some_pairs())
+def test_all_forms_of_a_response_agree(any_packed_store: Any) -> None:
+    response = any_packed_store.get_online_features(any_packed_store.get_feature_service("plain"), some_pairs())
     values = response.to_dict()
     assert response.to_arrow().to_pydict() == values
     from feast.online_response import OnlineResponse
@@ -70,11 +70,11 @@ def test_all_forms_of_a_response_agree(packed_store: Any) -> None:
     assert list(frame.columns) == list(values)
 
 
-def test_statuses_and_times(packed_store: Any, packed_world: Any) -> None:
+def test_statuses_and_times(any_packed_store: Any, packed_world: Any) -> None:
     old = next(iter(expired(packed_world)))
     fresh = next(item for item in ITEMS if item not in expired(packed_world))
     entities = {"item_id": [old, fresh, "unknown"]}
-    response = packed_store.get_online_features(["items:title", "items:price"], entities)
+    response = any_packed_store.get_online_features(["items:title", "items:price"], entities)
     vectors = dict(zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True))
     expected = [FieldStatus.OUTSIDE_MAX_AGE, FieldStatus.PRESENT, FieldStatus.NOT_FOUND]
     assert list(vectors["title"].statuses) == expected
@@ -89,21 +89,21 @@ def test_statuses_and_times(packed_store: Any, packed_world: Any) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_on_demand_views(packed_store: Any, stock_store: Any, packed_world: Any, full: bool) -> None:
+def test_on_demand_views(any_packed_store: Any, stock_store: Any, packed_world: Any, full: bool) -> None:
     pairs = {**some_pairs(), "boost": [i / 8 for i in range(42)]}
-    service = packed_store.get_feature_service("with_boosts")
-    ours = packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
+    service = any_packed_store.get_feature_service("with_boosts")
+    ours = any_packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     stock = stock_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     assert ours == with_ttl(stock, packed_world, "items__" if full else "")
-    only = packed_store.get_online_features(["boosts:boosted"], pairs).to_dict()
+    only = any_packed_store.get_online_features(["boosts:boosted"], pairs).to_dict()
     assert set(only) == {"user_id", "item_id", "boosted"}
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_on_demand_views_whose_inputs_are_not_asked_for(packed_store: Any, stock_store: Any, full: bool) -> None:
+def test_on_demand_views_whose_inputs_are_not_asked_for(any_packed_store: Any, stock_store: Any, full: bool) -> None:
     pairs = {**some_pairs(), "boost": [1.0] * 42}
-    service = packed_store.get_feature_service("only_on_demand")
-    ours = packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
+    service = any_packed_store.get_feature_service("only_on_demand")
+    ours = any_packed_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     stock = stock_store.get_online_features(service, pairs, full_feature_names=full).to_dict()
     # Under full names Feast's own path loses the features of views in Python mode.
     lost = {"doubles__doubled"} if full else set()
@@ -111,10 +111,10 @@ def test_on_demand_views_whose_inputs_are_not_asked_for(packed_store: Any, stock
     assert {name: values for name, values in ours.items() if name not in lost} == stock
 
 
-def test_one_view_in_two_roles(packed_store: Any, stock_store: Any, packed_world: Any) -> None:
+def test_one_view_in_two_roles(any_packed_store: Any, stock_store: Any, packed_world: Any) -> None:
     people = {"author_id": [0, 1, 2, 99], "reader_id": [1, 1, 5, 0]}
-    service = packed_store.get_feature_service("roles")
-    ours = packed_store.get_online_features(service, people, full_feature_names=True).to_dict()
+    service = any_packed_store.get_feature_service("roles")
+    ours = any_packed_store.get_online_features(service, people, full_feature_names=True).to_dict()
     stock = stock_store.get_online_features(service, people, full_feature_names=True).to_dict()
     ages, big = (packed_world.tables["users"][name].to_pylist() for name in ("age", "big"))
     assert list(ours) == list(people) + [f"{role}__{name}" for role in ("author", "reader") for name in ("age", "big")]
@@ -124,31 +124,33 @@ def test_one_view_in_two_roles(packed_store: Any, stock_store: Any, packed_world
         assert ours[f"{role}__big"] == [None if u is None else big[u] for u in known]
 
 
-def test_entity_names_stand_for_join_keys(packed_store: Any) -> None:
+def test_entity_names_stand_for_join_keys(any_packed_store: Any) -> None:
     with pytest.warns(UserWarning, match="Using entity name is deprecated"):
-        named = packed_store.get_online_features(["users:age"], {"user": [1, 2]})
-    assert named.to_dict() == packed_store.get_online_features(["users:age"], {"user_id": [1, 2]}).to_dict()
+        named = any_packed_store.get_online_features(["users:age"], {"user": [1, 2]})
+    assert named.to_dict() == any_packed_store.get_online_features(["users:age"], {"user_id": [1, 2]}).to_dict()
 
 
-def test_rows_and_protobufs_are_taken_as_well(packed_store: Any) -> None:
-    expected = packed_store.get_online_features(["users:age", "users:big"], {"user_id": [1, 2, 1]}).to_dict()
+def test_rows_and_protobufs_are_taken_as_well(any_packed_store: Any) -> None:
+    expected = any_packed_store.get_online_features(["users:age", "users:big"], {"user_id": [1, 2, 1]}).to_dict()
     rows = [{"user_id": 1}, {"user_id": 2}, {"user_id": 1}]
-    assert packed_store.get_online_features(["users:age", "users:big"], rows).to_dict() == expected
+    assert any_packed_store.get_online_features(["users:age", "users:big"], rows).to_dict() == expected
     protos = [Value(int64_val=1), Value(int64_val=2), Value(int64_val=1)]
     for values in (protos, RepeatedValue(val=protos)):
-        assert packed_store.get_online_features(["users:age", "users:big"], {"user_id": values}).to_dict() == expected
-    answer = packed_store.get_online_features_async(["users:age", "users:big"], {"user_id": [1, 2, 1]})
+        assert (
+            any_packed_store.get_online_features(["users:age", "users:big"], {"user_id": values}).to_dict() == expected
+        )
+    answer = any_packed_store.get_online_features_async(["users:age", "users:big"], {"user_id": [1, 2, 1]})
     assert asyncio.run(answer).to_dict() == expected
 
 
-def test_null_and_superfluous_entities(packed_store: Any) -> None:
-    read = packed_store.get_online_features(["users:age"], {"user_id": [None, 0, 99], "item_id": ["a", "b", "c"]})
+def test_null_and_superfluous_entities(any_packed_store: Any) -> None:
+    read = any_packed_store.get_online_features(["users:age"], {"user_id": [None, 0, 99], "item_id": ["a", "b", "c"]})
     assert read.to_dict()["age"] == [None, read.to_dict()["age"][1], None]
-    ignored = packed_store.get_online_features(["users:age"], {"user_id": [0], "context": [object()]})
+    ignored = any_packed_store.get_online_features(["users:age"], {"user_id": [0], "context": [object()]})
     assert set(ignored.to_dict()) == {"user_id", "age"}
 
 
-def test_malformed_requests_fail_as_on_the_stock_store(packed_store: Any, stock_store: Any) -> None:
+def test_malformed_requests_fail_as_on_the_stock_store(any_packed_store: Any, stock_store: Any) -> None:
     cases: list[tuple[Any, Any, type[Exception]]] = [
         (["users:age"], {"item_id": ["i0"]}, KeyError),
         (["users:age"], {"user_id": []}, KeyError),
@@ -160,21 +162,21 @@ def test_malformed_requests_fail_as_on_the_stock_store(packed_store: Any, stock_
         (["boosts:boosted"], {"user_id": [1], "item_id": ["i0"]}, RequestDataNotFoundInEntityRowsException),
     ]
     for features, entities, error in cases:
-        for store in (packed_store, stock_store):
+        for store in (any_packed_store, stock_store):
             with pytest.raises(error):
                 store.get_online_features(features, entities)
 
 
-def test_keys_of_another_type_are_converted_as_feast_does(packed_store: Any, stock_store: Any) -> None:
+def test_keys_of_another_type_are_converted_as_feast_does(any_packed_store: Any, stock_store: Any) -> None:
     for features, entities in ((["items:title"], {"item_id": [1]}), (["users:age"], {"user_id": ["1"]})):
-        ours = packed_store.get_online_features(features, entities).to_dict()
+        ours = any_packed_store.get_online_features(features, entities).to_dict()
         assert ours == stock_store.get_online_features(features, entities).to_dict()
 
 
-def test_version_metadata(packed_store: Any) -> None:
+def test_version_metadata(any_packed_store: Any) -> None:
     features, entities = ["users:age", "users:big"], {"user_id": [1]}
-    provider, config = packed_store._get_provider(), packed_store.config
+    provider, config = any_packed_store._get_provider(), any_packed_store.config
     read = provider.get_online_features(
-        config, features, entities, packed_store.registry, packed_store.project, False, True
+        config, features, entities, any_packed_store.registry, any_packed_store.project, False, True
     )
     assert [view.name for view in read.proto.metadata.feature_view_metadata] == ["users"]

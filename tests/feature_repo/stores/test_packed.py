@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.errors import DataError
-from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, Layout, Rows, conform, stored_time
+from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, Layout, conform, stored_time
+from feature_repo.stores.packed_rows import Rows, adopt
 
 NEVER = np.iinfo(np.int64).min
 MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)).map(lambda t: t.replace(tzinfo=UTC))
@@ -90,7 +91,7 @@ def test_another_schema_keeps_what_has_the_same_name_and_type(
     other = pa.string() if retyped.type != pa.string() else pa.int32()
     new = Layout([Field(f.name, other) if f == retyped else f for f in fields])
     records = pack(old, columns, rows)
-    opened = Rows(new, new.adopt(records, Layout.from_text(old.text)))
+    opened = Rows(new, adopt(new, records, Layout.from_text(old.text)))
     assert opened.event.tolist() == Rows(old, records).event.tolist()
     for field in new.fields:
         lost = field.name in ("new", retyped.name)

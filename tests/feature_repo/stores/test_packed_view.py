@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 
 from feature_repo import columns as names
-from feature_repo.stores import packed_view
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, Layout
 from feature_repo.stores.packed_keys import KeyCodec
 from feature_repo.stores.packed_view import PackedView
@@ -41,30 +40,28 @@ def table() -> pa.Table:
     return pa.table({**keys, **columns, **times})
 
 
-def written(rows: pa.Table) -> list[tuple[bytes, bytes]]:
+def written(rows: pa.Table, batch: int) -> list[tuple[bytes, bytes]]:
     keys = KeyCodec((("user_id", "integer"), ("item_id", "string")))
     layout = Layout([Field(name, kind) for name, kind in TYPES.items()])
     view = PackedView("project", "view", keys, layout, 0, names.TIME, names.CREATED, {}, None)
     result: list[tuple[bytes, bytes]] = []
-    for encoded, records in view.packed(rows):
+    for encoded, records in view.packed(rows, batch):
         assert isinstance(encoded, Blobs)
         result += zip(encoded.to_list(), records.to_list(), strict=True)
     return result
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-def test_rows_in_key_order_are_written_as_shuffled_ones_are(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(packed_view, "BATCH_ROWS", batch)
+def test_rows_in_key_order_are_written_as_shuffled_ones_are(batch: int) -> None:
     rows = table()
     shuffled = rows.take(pa.array(np.random.default_rng(0).permutation(ROWS)))
-    expected = written(shuffled)
+    expected = written(shuffled, batch)
     assert len(expected) == ROWS
-    assert written(rows) == expected
+    assert written(rows, batch) == expected
 
 
-def test_rows_without_a_key_are_left_out_of_an_ordered_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_view, "BATCH_ROWS", 7)
+def test_rows_without_a_key_are_left_out_of_an_ordered_table() -> None:
     rows = table()
     holed = rows.set_column(1, "item_id", pa.array([None if i % 11 == 4 else f"i{i:02}" for i in range(ROWS)]))
     kept = [i for i in range(ROWS) if i % 11 != 4]
-    assert written(holed) == written(rows.take(pa.array(kept)))
+    assert written(holed, 7) == written(rows.take(pa.array(kept)), 7)

@@ -1,0 +1,175 @@
+"""Rows that are held opened in memory, against reading each key's record from the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from feature_repo.stores.packed import Blobs, Field, Layout
+from feature_repo.stores.packed_db import PackedDatabase, _behind
+from feature_repo.stores.packed_keys import BYTES, INTEGER, STRING, Asked, KeyCodec
+from feature_repo.stores.packed_read import OpenedRows, RecordCache, held_view, read_view
+from feature_repo.stores.packed_rows import Rows
+from feature_repo.stores.packed_view import PackedView
+
+LAYOUT = Layout([Field("n", pa.int64()), Field("text", pa.string()), Field("vector", pa.list_(pa.float32()))])
+HEADS = {INTEGER: [0, -1, 2**63 - 1, -(2**63)], STRING: ["", "é\0", "b"], BYTES: [b"\xff\xff", b"", b"\xff"]}
+RESTS = {
+    INTEGER: [*range(-40, 40), 2**63 - 1, -(2**63)],
+    STRING: [f"item {i}" * (i % 3) for i in range(80)],
+    BYTES: [bytes([i, 255]) * (i % 3) for i in range(80)],
+}
+ARROW = {INTEGER: pa.int64(), STRING: pa.string(), BYTES: pa.binary()}
+
+
+def view_of(codec: KeyCodec, ttl: int = 0) -> PackedView:
+    return PackedView("p", "v", codec, LAYOUT, ttl, "event_timestamp", None, {}, None)
+
+
+def write(database: PackedDatabase, codec: KeyCodec, columns: list[pa.Array], first: int = 0) -> None:
+    values = np.arange(first, first + len(columns[0]))
+    features = {
+        "n": pa.array(values, mask=values % 5 == 0),
+        "text": pa.array([f"value {value}" * (value % 3) for value in values.tolist()]),
+        "vector": pa.array([[value, value / 2] * (value % 4) for value in values.tolist()], pa.list_(pa.float32())),
+    }
+    with database.transaction() as writer:
+        view = writer.declare("p", "v", codec, LAYOUT)
+        writer.upsert(view, codec.encode(columns), LAYOUT.pack(features, values, None))
+
+
+def read(database: PackedDatabase, cache: RecordCache, view: PackedView, asked: Asked) -> dict[str, list]:
+    with database.snapshot() as snapshot:
+        rows = read_view(snapshot, cache, view, asked, 0)
+    arrays = {name: rows.array(name) for name in LAYOUT.by_name}
+    for array in arrays.values():
+        array.validate(full=True)
+    event = rows.spread(rows.rows.event).tolist()
+    return {**{name: array.to_pylist() for name, array in arrays.items()}, "event": event}
+
+
+def held(database: PackedDatabase, cache: RecordCache, view: PackedView, asked: Asked) -> bool:
+    catalogue = database.unchanged()
+    return catalogue is not None and held_view(catalogue, cache, view, asked) is not None
+
+
+@pytest.mark.parametrize("first", [INTEGER, STRING, BYTES])
+@pytest.mark.parametrize("last", [INTEGER, STRING, BYTES])
+def test_a_users_rows_are_opened_once_and_read_alike(tmp_path: Path, first: str, last: str) -> None:
+    codec, rng = KeyCodec((("user", first), ("item", last))), np.random.default_rng(0)
+    pairs = [(head, rest) for head in HEADS[first] for rest in dict.fromkeys(RESTS[last]) if rng.random() < 0.7]
+    database, cache, nothing = PackedDatabase(tmp_path / "online.db"), RecordCache(1 << 20), RecordCache(0)
+    write(database, codec, [pa.array([p[i] for p in pairs], ARROW[kind]) for i, kind in enumerate((first, last))])
+    view = view_of(codec)
+    for head in [*HEADS[first], HEADS[first][0]]:
+        items = [None, *rng.permutation(np.array([*RESTS[last], *RESTS[last][:7]], object)).tolist()]
+        columns = [pa.array([head] * len(items), ARROW[first]), pa.array(items, ARROW[last])]
+        expected = read(database, nothing, view, Asked.of(codec.to_list(columns)))
+        assert any(value is not None for value in expected["n"])
+        for _ in range(2):
+            assert read(database, cache, view, codec.asked(columns)) == expected
+        assert held(database, cache, view, codec.asked(columns))
+        write(database, codec, [column.slice(3, 1) for column in columns], first=1_000)
+        assert not held(database, cache, view, codec.asked(columns))
+        assert read(database, cache, view, codec.asked(columns))["n"][3] is None
+        assert read(database, cache, view, codec.asked(columns))["event"][3] == 1_000
+
+
+def test_a_user_with_far_more_rows_than_are_asked_for_is_read_row_by_row(tmp_path: Path) -> None:
+    codec, items = KeyCodec((("user", INTEGER), ("item", INTEGER))), np.arange(70)
+    database, cache = PackedDatabase(tmp_path / "online.db"), RecordCache(1 << 20)
+    write(database, codec, [pa.array(np.full(1_000, 7)), pa.array(np.arange(1_000))])
+    view = view_of(codec)
+    for many in (False, True, False):
+        columns = [pa.array(np.full(70 * (1 + 4 * many), 7)), pa.array(np.tile(items, 1 + 4 * many))]
+        asked = codec.asked(columns)
+        expected = read(database, RecordCache(0), view, Asked.of(codec.to_list(columns)))
+        assert read(database, cache, view, asked) == expected
+        assert held(database, cache, view, asked) == many or cache._users
+
+
+def test_one_key_for_every_row_is_opened_once(tmp_path: Path) -> None:
+    codec = KeyCodec((("user", INTEGER),))
+    database, cache = PackedDatabase(tmp_path / "online.db"), RecordCache(1 << 20)
+    write(database, codec, [pa.array([1, 2, 3])])
+    for key, times in ((3, 5), (9, 2)):
+        asked = codec.asked([pa.array([key] * times)])
+        for _ in range(2):
+            found = read(database, cache, view_of(codec), asked)
+            assert found["n"] == [2 if key == 3 else None] * times
+        assert held(database, cache, view_of(codec), asked)
+        assert not held(database, cache, view_of(codec, ttl=1), asked)
+
+
+def test_a_full_cache_starts_again(tmp_path: Path) -> None:
+    codec = KeyCodec((("user", INTEGER), ("item", INTEGER)))
+    database, cache = PackedDatabase(tmp_path / "online.db"), RecordCache(100_000)
+    users = np.repeat(np.arange(40), 100)
+    write(database, codec, [pa.array(users), pa.array(np.tile(np.arange(100), 40))])
+    for user in [*range(40), 0]:
+        columns = [pa.array(np.full(100, user)), pa.array(np.arange(100))]
+        expected = read(database, RecordCache(0), view_of(codec), Asked.of(codec.to_list(columns)))
+        assert read(database, cache, view_of(codec), codec.asked(columns)) == expected
+        assert cache._bytes <= 100_000
+
+
+@pytest.mark.parametrize("spread", [1, 1_000_003])
+@pytest.mark.parametrize("start", [-(2**63), -5, 2**63 - 1 - 30 * 1_000_003])
+def test_integer_keys_are_found_wherever_they_lie(spread: int, start: int) -> None:
+    keys = np.array([start + i * spread for i in range(30) if i % 3], np.int64)
+    opened = OpenedRows(Rows(LAYOUT, [LAYOUT.blank] * (len(keys) + 1)), keys)
+    asked = np.array([*keys[::-1], start, -(2**63), 2**63 - 1, 0, keys[4]], np.int64)
+    place = {key: i for i, key in enumerate(keys.tolist())}
+    expected = [place.get(key, len(keys)) for key in asked.tolist()]
+    assert opened.index(KeyCodec((("k", INTEGER),)).asked([pa.array(asked)])).tolist() == expected
+
+
+def test_what_comes_behind_a_beginning() -> None:
+    assert _behind(b"a\xff\xff") == b"b"
+    assert _behind(b"ab") == b"ac"
+    assert _behind(b"\xff\xff") is None
+
+
+def test_rows_of_an_index_are_taken_of_every_type() -> None:
+    kinds: list[Any] = [
+        pa.int64(),
+        pa.float32(),
+        pa.bool_(),
+        pa.string(),
+        pa.list_(pa.string()),
+        pa.list_(pa.float64()),
+    ]
+    layout, rng = Layout([Field(f"f{i}", kind) for i, kind in enumerate(kinds)]), np.random.default_rng(1)
+    singles: list[Any] = [7, 0.5, True, "x", ["a", None, ""], [1.0, None]]
+    for lengths in ([2, 2, 2], [0, 2, 0], [1, 2, 3], [0, 0, 0]):
+        columns = {}
+        for i, (kind, one) in enumerate(zip(kinds, singles, strict=True)):
+            values = [(one * n)[:n] if isinstance(one, list) else one for n in lengths]
+            columns[f"f{i}"] = pa.array([*values, None], kind)
+        records = layout.pack(columns, np.zeros(4, np.int64), None).to_list()
+        for part in (records, records[:3], records[:1], records[3:]):
+            opened = Rows(layout, part)
+            index = rng.integers(0, len(part), 9)
+            for name in columns:
+                taken = opened.arrays_like(name, index)[name]
+                taken.validate(full=True)
+                assert taken.to_pylist() == opened.array(name).take(pa.array(index)).to_pylist()
+            names = ("f0", "f1", "f2")
+            np.testing.assert_array_equal(
+                opened.floats(names, np.float64, index), opened.floats(names, np.float64)[index]
+            )
+
+
+def test_keys_are_cut_behind_their_beginning() -> None:
+    for kind, parts in RESTS.items():
+        codec = KeyCodec((("a", STRING), ("b", kind)))
+        keys = codec.to_list([pa.array(["é"] * len(parts)), pa.array(parts, ARROW[kind])])
+        head = codec.asked([pa.array(["é"] * len(parts)), pa.array(parts, ARROW[kind])]).head
+        found = codec.last_parts(keys, head)
+        encoded = KeyCodec((("b", kind),)).encode([pa.array(parts, ARROW[kind])])
+        expected = encoded.to_list() if isinstance(encoded, Blobs) else encoded.tolist()
+        assert (found.tolist() if isinstance(found, np.ndarray) else found) == expected
