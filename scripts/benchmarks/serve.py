@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 import online_store
 import pyarrow as pa
+import serve_redis
 import yaml
 from report import Row, show, write_json
 from serve_batch import batch_cases
@@ -237,8 +238,8 @@ def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
         trees = RequestPath.open(other).model.booster.num_trees()
         rows += batch_cases(other, f"recommend --all, {options.source.name}", K, trees)
     rows += online_store.measure(quick=options.quick)
-    if shutil.which("redis-server") is None:
-        notes.append("read 500, redis: not run, no redis-server on the PATH.")
+    if serve_redis.missing():
+        notes.append(f"read 500, redis: not run, {serve_redis.missing()}.")
     return rows, notes
 
 

@@ -1,13 +1,13 @@
-"""Features read from Feast's Redis store: by Feast itself, and by the bulk path in one pipelined call.
+"""Features read from Redis: Feast's store by Feast itself and by the bulk path, and the packed store by the bulk path.
 
-The server is one of its own, in memory alone, where `redis-server` is on the PATH; the client comes from
-`requirements-serve.txt`, in an environment of its own.
+The server is one of its own, in memory alone, where `redis-server` is on the PATH and Redis' client is installed
+(`rankhouse[redis]`).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -19,32 +19,35 @@ from time import sleep
 from typing import Final
 
 from online_store import CANDIDATES, END, START, USERS, Times, bulk, read_items, register
-from peer_environment import peer_python
 from report import Row
 
 from feature_repo.store import quiet
 
-CASE: Final = "read 500, redis"
+CASES: Final = {"packed": "read 500, redis", "stock": "read 500, redis, Feast's layout"}
+PACKED: Final = "feature_repo.stores.online_redis.PackedRedisOnlineStore"
 START_SECONDS: Final = 10.0
 
 
-def measure(folder: Path, sources: list[Path], repeats: int) -> list[Row]:
-    """Return the rows of the case; none where there is no redis-server."""
+def missing() -> str | None:
+    """Return what the cases lack here, None where they can be run."""
     if shutil.which("redis-server") is None:
+        return "no redis-server on the PATH"
+    return None if importlib.util.find_spec("redis") else "Redis' client is not installed"
+
+
+def measure(folder: Path, sources: list[Path], repeats: int) -> list[Row]:
+    """Return the rows of the cases; none where something is missing."""
+    if missing():
         return []
     with running(folder) as port:
-        command = [sys.executable, __file__, str(port), str(folder / "redis"), str(repeats), *map(str, sources)]
-        paths = [*sys.path[1:], str(client_path())]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-        figures = json.loads(subprocess.check_output(command, env=environment, stderr=subprocess.DEVNULL))
-    ours, peer = (Times(*figures[name]) for name in ("ours", "stock"))
-    return [Row(CASE, name, "ms", getattr(ours, name), getattr(peer, name), "redis") for name in ("p50", "p99")]
-
-
-def client_path() -> Path:
-    """Return the folder that holds Redis' client."""
-    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    return Path(subprocess.check_output([peer_python("serve"), "-c", script], text=True).strip())
+        command = [sys.executable, __file__, str(port), str(folder), str(repeats), *map(str, sources)]
+        figures = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))
+    peer = Times(*figures["feast"])
+    return [
+        Row(case, name, "ms", getattr(ours, name), getattr(peer, name), "redis")
+        for case, ours in ((case, Times(*figures[store])) for store, case in CASES.items())
+        for name in ("p50", "p99")
+    ]
 
 
 @contextmanager
@@ -75,19 +78,25 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def times_of(port: int, folder: Path, sources: list[Path], repeats: int) -> dict[str, tuple[float, float]]:
-    """Fill Feast's Redis store by Feast's own engine, then read from it both ways."""
+    """Fill both stores, each by its own engine, then read: Feast's own way, and the bulk path on both."""
+    online = {
+        "packed": {"type": PACKED, "url": f"redis://127.0.0.1:{port}/1"},
+        "stock": {"type": "redis", "connection_string": f"127.0.0.1:{port}"},
+    }
     with quiet():
-        store = register(folder, sources, "stock", {"type": "redis", "connection_string": f"127.0.0.1:{port}"})
-        store.materialize(START, END)
-    service, items = store.get_feature_service("all"), read_items()
+        stores = {name: register(folder / f"redis_{name}", sources, name, online[name]) for name in CASES}
+        for store in stores.values():
+            store.materialize(START, END)
+    stock, items = stores["stock"], read_items()
+    service = stock.get_feature_service("all")
 
     def ask(user: int) -> object:
         rows = {"user_id": [user % USERS] * CANDIDATES, "item_id": items[user % USERS].tolist()}
-        return store.get_online_features(service, rows)
+        return stock.get_online_features(service, rows)
 
-    stock = Times.of(ask, max(repeats // 10, 10))
-    ours = Times.of(bulk(store, items), repeats)
-    return {"ours": (ours.p50, ours.p99), "stock": (stock.p50, stock.p99)}
+    taken = {"feast": Times.of(ask, max(repeats // 10, 10))}
+    taken |= {name: Times.of(bulk(store, items), repeats) for name, store in stores.items()}
+    return {name: (times.p50, times.p99) for name, times in taken.items()}
 
 
 if __name__ == "__main__":
