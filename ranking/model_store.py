@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from feature_repo.errors import ContractError, MissingError, did_you_mean
 from ranking.drift import Reference
 from ranking.encoding import Column, Encoding
 from ranking.estimator import Plugged, estimator_class
+from ranking.trees.scorer import Scorer
 
 if TYPE_CHECKING:
     import lightgbm
@@ -98,6 +100,11 @@ class RankingModel:
     def score(self, features: pa.Table) -> np.ndarray:
         """Return float64 scores, one per row; higher is better."""
         return np.asarray(self.booster.predict(self.manifest.encoding.encode(features)), np.float64)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """What scores requests."""
+        return Scorer(self.booster)
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """Return SHAP values of encoded rows, float64 (rows, columns + 1); the last column is the base."""

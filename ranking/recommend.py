@@ -75,6 +75,7 @@ def recommend_all(workspace: Workspace, out: Path, k: int = 10, *, progress: Pro
     from ranking.serving.path import RequestPath
 
     path, users = RequestPath.open(workspace), all_users(workspace)
+    path.warm_up()
     threads = workspace.config.engine.threads or os.cpu_count() or 1
     lists = recommend_many(path, users, k, ServingClock(workspace).now(), threads=threads, progress=progress)
     return Written(len(users), write_batches(lists, out))

@@ -106,6 +106,7 @@ class RequestPath:
         from ranking.serving.clock import ServingClock
 
         now = ServingClock(self.workspace).now()
+        self.model.scorer.warm_up()
         self.reader.keep(self._wanted(self.rules, self.order))
         self.catalogue.popular()
         items = tuple(self.catalogue.items.slice(0, 5).to_pylist())
@@ -161,10 +162,10 @@ class RequestPath:
     def score(self, matrix: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
         """Return float64 scores, NaN where `kept` is false; on one thread: requests do not wait for each other."""
         if kept is None or kept.all():
-            return self.model.booster.predict(matrix, num_threads=1)
+            return self.model.scorer.predict(matrix)
         scores = np.full(len(matrix), np.nan)
         if kept.any():
-            scores[kept] = self.model.booster.predict(matrix[kept], num_threads=1)
+            scores[kept] = self.model.scorer.predict(matrix[kept])
         return scores
 
     def _rules(self, ask: Ask) -> Sequence[NamedRule]:

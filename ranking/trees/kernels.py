@@ -1,0 +1,83 @@
+"""The loops over a block of rows, in machine code: compiled when this module is imported, which takes seconds.
+
+Nothing is cached on disk, where numba would read it back by pickle. Every loop over rows is one of vector instructions.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Final
+
+import numpy as np
+from numba import njit, types
+
+from ranking.trees.plan import PLACES, Categories, Numbers, Tests
+
+BLOCK: Final = 256  # rows at a time: their codes stay in the cache, and a test's loop is eight instructions long
+_SMALL: Final = np.float32(1e-35)  # LightGBM reads what is not above it as zero
+
+_int32, _int64, _uint8, _uint32 = types.int32[::1], types.int64[::1], types.uint8[::1], types.uint32[::1]
+_float32, _float64, _matrix, _bytes = types.float32[::1], types.float64[::1], types.float32[:, ::1], types.uint8[:, ::1]
+_NUMBERS: Final = types.NamedTuple([_int32, _int32, _float32, _int32, _int32, _uint8, types.boolean[::1]], Numbers)
+_CATEGORIES: Final = types.NamedTuple([_int32, _int32, _uint32], Categories)
+_TESTS: Final = types.NamedTuple([_int64, _uint32, _uint8, _uint32, _uint32, _uint32, _float64, _int64], Tests)
+
+
+@njit(types.void(_matrix, _NUMBERS, _float32, _int32, _bytes), nogil=True)
+def code_numbers(matrix, numbers, values, places, codes):
+    """Write the code rows of the columns that are tested by thresholds; `values` and `places` are scratch."""
+    for feature in range(len(numbers.column)):
+        column = numbers.column[feature]
+        for row in range(len(matrix)):
+            value = matrix[row, column]
+            values[row] = np.float32(0) if abs(value) <= _SMALL else value
+        for row in range(BLOCK):
+            places[row] = 0
+        for number in range(numbers.start[feature], numbers.start[feature + 1]):
+            threshold = numbers.thresholds[number]
+            for row in range(BLOCK):
+                places[row] += np.int32(threshold < values[row])
+        for code_row in range(numbers.first[feature], numbers.first[feature + 1]):
+            shift, default = numbers.shift[code_row], numbers.default[code_row]
+            zero_missing = numbers.zero_missing[code_row]
+            for row in range(BLOCK):
+                value = values[row]
+                code = np.uint8(min(max(places[row] - shift, np.int32(0)), np.int32(PLACES)))
+                missing = value != value or (zero_missing and value == 0)
+                codes[code_row, row] = default if missing else code
+
+
+@njit(types.void(_matrix, _CATEGORIES, types.int64, _bytes), nogil=True)
+def code_categories(matrix, categories, first, codes):
+    """Write the code rows of sets, the first of them at `first`."""
+    for number in range(len(categories.column)):
+        column, start, stop = categories.column[number], categories.start[number], categories.start[number + 1]
+        for row in range(len(matrix)):
+            value, found = matrix[row, column], False
+            if value > -1 and value < 32 * (stop - start):
+                category = np.int64(value)
+                found = (categories.bits[start + (category >> 5)] >> np.uint32(category & 31)) & 1 == 1
+            codes[first + number, row] = 0 if found else 1
+
+
+@njit(types.void(_bytes, _TESTS, _bytes, _float64), nogil=True)
+def add_trees(codes, tests, picks, sums):
+    """Add each row's leaves in the order of the trees; the first rows of `picks` are the leaves themselves."""
+    for tree in range(len(tests.first) - 1):
+        out = np.uintp(0)  # of a tree without tests: its only leaf
+        for test in range(tests.first[tree], tests.first[tree + 1]):
+            left, right, out = np.uintp(tests.left[test]), np.uintp(tests.right[test]), np.uintp(tests.out[test])
+            coded, code = np.uintp(tests.row[test]), tests.code[test]
+            for row in range(BLOCK):
+                on_left, on_right = picks[left, row], picks[right, row]
+                picks[out, row] = on_left if codes[coded, row] <= code else on_right
+        first = tests.first_leaf[tree]
+        for row in range(BLOCK):
+            sums[row] += tests.leaves[first + np.intp(picks[out, row])]
+
+
+@njit(types.void(_float64, types.float64), nogil=True)
+def to_shares(scores, slope):
+    """Turn sums into probabilities, in place: by the C library's `exp`, as LightGBM does."""
+    for row in range(len(scores)):
+        scores[row] = 1.0 / (1.0 + exp(-slope * scores[row]))
