@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from feature_repo.building.parts import PUSHED
 from feature_repo.building.snapshots import CLOCK_FILE, entity_table_cuts, from_us
 from feature_repo.building.state import ViewState
 from feature_repo.columns import TIME
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 REPO: Final = Path(__file__).parent
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+SERVED_FOLDER: Final = "served"
+"""Below the lake, as feature_repo.services has it."""
 
 
 def open_store(workspace: Workspace) -> FeatureStore:
@@ -125,9 +128,20 @@ def materialize(workspace: Workspace, progress: Callable[[str, int, int], None] 
         with quiet():
             store.materialize(start_date=start, end_date=end, feature_views=[view.name])
         done.append(Materialized(view.name, start, end))
+    _compact(workspace, states)
     rewrites = {name: state.rewrites for name, state in states.items() if state is not None}
     Clock(end, tuple(sorted({*clock.served, end})), rewrites).write(workspace)
     return done
+
+
+def _compact(workspace: Workspace, views: Iterable[str]) -> None:
+    """Merge the many small files that a server left: rows that events pushed, and the log of what was served."""
+    from feature_repo.stores.compaction import compact
+
+    folders = [workspace.feature_path(view) / PUSHED for view in views]
+    with workspace.lake.lock():
+        for folder in [*folders, workspace.lake.root / SERVED_FOLDER]:
+            compact(folder)
 
 
 def _end(workspace: Workspace, states: Mapping[str, ViewState | None], cuts: list[datetime]) -> datetime:

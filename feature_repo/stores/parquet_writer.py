@@ -63,7 +63,7 @@ def append_partitioned(table: pa.Table, directory: Path, keys: Sequence[str]) ->
     for folder, rows in _partitions(table, keys):
         target = directory.joinpath(*folder)
         target.mkdir(parents=True, exist_ok=True)
-        _write_new(rows, target)
+        write_new(iter([rows]), target)
 
 
 def write_parts(parts: Iterator[pa.Table], path: Path) -> None:
@@ -125,12 +125,12 @@ def _append_to_file(table: pa.Table, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_new(table: pa.Table, directory: Path) -> None:
+def write_new(parts: Iterator[pa.Table], directory: Path) -> None:
     """Write the next numbered file; a number that another writer took meanwhile is skipped."""
     temporary = directory / f".{uuid.uuid4().hex}"
     try:
-        write_parts(iter([table]), temporary)
-        numbers = [int(found.group(1)) for name in os.listdir(directory) if (found := _NUMBERED.match(name))]
+        write_parts(parts, temporary)
+        numbers = [_number(path) for path in numbered_files(directory)]
         number = max(numbers, default=0) + 1
         while True:
             try:
@@ -140,6 +140,15 @@ def _write_new(table: pa.Table, directory: Path) -> None:
                 number += 1
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def numbered_files(directory: Path) -> list[Path]:
+    """Return the numbered files that lie in a directory itself, by number."""
+    return sorted((path for path in directory.iterdir() if _NUMBERED.match(path.name)), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(_NUMBERED.match(path.name).group(1))
 
 
 def _partitions(table: pa.Table, keys: Sequence[str]) -> Iterator[tuple[list[str], pa.Table]]:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from feature_repo.data_set import DataSet
 from feature_repo.discovery import discover
 from feature_repo.errors import MissingError
 from feature_repo.services import RANKER, RETRIEVAL
+from feature_repo.stores.parquet_writer import append_partitioned
 from feature_repo.workspace import Workspace
 
 TIMES = pa.timestamp("us", tz="UTC")
@@ -92,16 +94,28 @@ def test_materialize_follows_the_log(small_workspace, small_log, write_load) -> 
     write_load(workspace.lake, late.set_column(2, "event_timestamp", shifted))
     later = Workspace(workspace.data_dir, workspace.config)
     build_features(later)
+    left = [later.feature_path("user_item") / "pushed", later.lake.root / "served" / RANKER / "__log_date=2024-01-01"]
+    for folder in left:
+        for _ in range(20):
+            append_partitioned(_some_row(later), folder, [])
     second = {entry.view: entry for entry in store.materialize(later)}
     # The time that was served stays a snapshot, so nothing before it has changed.
     assert second["user_item"].start == workspace.now
     assert second["user_item"].end == later.now
+    # What a server left in many small files lies in one now.
+    assert [len(list(folder.glob("*.parquet"))) for folder in left] == [1, 1]
     pairs = pa.table({"user_id": range(1, 9), "item_id": range(1, 9)})
     moment = pa.array([later.now] * 8, TIMES)
     offline = store.historical_features(later, pairs.append_column("event_timestamp", moment), RANKER)
     online = store.online_features(later, pairs, RANKER)
     assert offline["user_events_7d"].to_pylist() == online["user_events_7d"].to_pylist()
     assert offline["pair_days_since_last_event"].to_pylist() == online["pair_days_since_last_event"].to_pylist()
+
+
+def _some_row(workspace: Workspace) -> pa.Table:
+    """A row of a view's own: an equal one is the same row to a point-in-time join."""
+    files = sorted(workspace.feature_path("user_item").glob("[0-9]*.parquet"))
+    return pq.read_table(files[-1]).slice(0, 1)
 
 
 def test_a_view_that_is_no_longer_defined_leaves_the_registry(small_workspace, monkeypatch) -> None:
