@@ -27,11 +27,12 @@ def own_events_sql(
     windows: Sequence[int],
     snapshots: np.ndarray,
     bases: np.ndarray,
+    moved: np.ndarray | None = None,
 ) -> str:
     """Return the query of `own_events`: with `bases`, the events of the keys that change at one of the others."""
     if not len(bases) or not set(keys) <= {USER, ITEM}:
         return "SELECT * FROM events"
-    _create_touched(connection, "events", keys, changed_ranges(windows, snapshots, bases))
+    _create_touched(connection, "events", keys, changed_ranges(windows, snapshots, bases, moved))
     return f"SELECT * FROM events SEMI JOIN touched USING ({', '.join(keys)})"
 
 
@@ -62,11 +63,17 @@ def create_changes(
     connection.execute(net_changes_sql(windows))
 
 
-def changed_ranges(windows: Sequence[int], snapshots: np.ndarray, bases: np.ndarray) -> list[tuple[int, int]]:
-    """Return the half-open ranges of event times that enter or leave a window at a snapshot that is no base."""
-    is_base = np.isin(snapshots, bases)
-    before = np.concatenate([[np.iinfo(np.int64).min // 2], snapshots[:-1]])
-    steps = np.stack([before[~is_base], snapshots[~is_base]], axis=1)
+def changed_ranges(
+    windows: Sequence[int], snapshots: np.ndarray, bases: np.ndarray, moved: np.ndarray | None = None
+) -> list[tuple[int, int]]:
+    """Return the half-open ranges of event times that enter or leave a window at a snapshot that is no base.
+
+    Of one that takes another's place, those between the two.
+    """
+    steps = np.stack([np.concatenate([[np.iinfo(np.int64).min // 2], snapshots[:-1]]), snapshots], axis=1)
+    steps = steps[~np.isin(snapshots, bases)]
+    if moved is not None:
+        steps = np.concatenate([steps[~np.isin(steps[:, 1], moved[:, 1])], np.sort(moved[moved[:, 0] != moved[:, 1]])])
     shifted = np.concatenate([steps - days * DAY for days in (0, *windows)])
     ranges: list[tuple[int, int]] = []
     for low, high in shifted[np.argsort(shifted[:, 0], kind="stable")].tolist():
@@ -86,6 +93,12 @@ def _create_touched(
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT {', '.join(keys)} FROM {relation} WHERE {inside}"
     )
+
+
+def touch_pushed(connection: duckdb.DuckDBPyConnection, pushed: str, keys: Sequence[str], moved: np.ndarray) -> None:
+    """Add to `touched` the keys of pushed rows, a query, that lie between a snapshot and the one that takes its place."""
+    between = " OR ".join(f"{TIME} BETWEEN {_literal(low)} AND {_literal(high)}" for low, high in np.sort(moved).tolist())
+    connection.execute(f"INSERT INTO touched SELECT DISTINCT {', '.join(keys)} FROM ({pushed}) WHERE {between}")
 
 
 def _literal(microseconds: int) -> str:

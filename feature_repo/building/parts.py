@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,9 @@ from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
+
+    from feature_repo.building.plan import Plan
 
 EMPTY: Final = "empty.parquet"
 PUSHED: Final = "pushed"
@@ -61,21 +63,20 @@ def write_parts(
     connection: duckdb.DuckDBPyConnection,
     transform: ViewTransform,
     folder: Path,
-    written: np.ndarray,
-    dropped: np.ndarray,
-    *,
-    whole: bool,
+    plan: Plan,
 ) -> Replacement:
-    """Write the rows of `computed` that are stamped with `written` snapshots into new files for their months.
+    """Write the rows of `computed` that are stamped with affected snapshots into new files for their months.
 
-    Rows of the old files stay unless they are stamped with a `dropped` snapshot (both int64 microseconds). `whole`
-    takes every computed row and keeps no old one.
+    Rows of the old files stay unless they are stamped with a dropped snapshot; those of a moved one, of keys that are
+    not in the table `touched`, stay too, under its new stamp. `whole` takes every computed row and keeps no old one.
     """
+    whole = plan.whole
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
-    _register_times(connection, "written", written)
-    _register_times(connection, "dropped", dropped)
+    _register_times(connection, "written", plan.affected)
+    _register_times(connection, "dropped", plan.dropped)
+    _register_times(connection, "moved", *plan.moved.T)
     fresh = f"(SELECT * FROM {RESULT})" if whole else f"(SELECT * FROM {RESULT} WHERE {TIME} IN (FROM written))"
     old = {path.name for path in folder.glob("*.parquet")} - {EMPTY}
     months = _months(connection, fresh)
@@ -84,7 +85,10 @@ def write_parts(
     for name in sorted(touched):
         kept = None if whole or name not in old else folder / name
         temporary = f".{name}.tmp"
-        if _write_month(connection, transform, folder / temporary, name, fresh, kept):
+        rows = f"SELECT *, {TIME} AS {CREATED} FROM {fresh} WHERE {_within(name)}"
+        if kept is not None:
+            rows += "".join(f" UNION ALL BY NAME {old}" for old in _kept(transform, kept, moved=len(plan.moved) > 0))
+        if _write_month(connection, transform, folder / temporary, rows):
             files[name] = temporary
     if not (folder / EMPTY).exists() or whole:
         files[EMPTY] = f".{EMPTY}.tmp"
@@ -118,17 +122,10 @@ def _write_month(
     connection: duckdb.DuckDBPyConnection,
     transform: ViewTransform,
     path: Path,
-    name: str,
-    fresh: str,
-    kept: Path | None,
+    rows: str,
 ) -> bool:
-    """Write one month; return False, and no file, where it has no rows."""
-    start = f"TIMESTAMPTZ '{name.removesuffix('.parquet')}-01 00:00:00+00'"
-    month = f"{TIME} >= {start} AND {TIME} < {start} + INTERVAL 1 MONTH"
+    """Write one month's rows, a query; return False, and no file, where there are none."""
     columns = ", ".join(f'"{column}"' for column in transform.columns)
-    rows = f"SELECT *, {TIME} AS {CREATED} FROM {fresh} WHERE {month}"
-    if kept is not None:
-        rows += f" UNION ALL BY NAME SELECT * FROM {parquet([str(kept)])} WHERE {TIME} NOT IN (FROM dropped)"
     order = ", ".join([TIME, *(f'"{key}"' for key in transform.keys)])
     schema = arrow_schema(transform.columns)
     reader = connection.sql(f"SELECT {columns} FROM ({rows}) ORDER BY {order}").to_arrow_reader(ROW_GROUP)
@@ -141,6 +138,24 @@ def _write_month(
     if not written:
         path.unlink()
     return written > 0
+
+
+def _within(name: str) -> str:
+    """Return the condition of the month of a file."""
+    start = f"TIMESTAMPTZ '{name.removesuffix('.parquet')}-01 00:00:00+00'"
+    return f"{TIME} >= {start} AND {TIME} < {start} + INTERVAL 1 MONTH"
+
+
+def _kept(transform: ViewTransform, path: Path, *, moved: bool) -> Iterator[str]:
+    """Yield the queries of an old file's rows that stay."""
+    old = parquet([str(path)])
+    yield f"SELECT * FROM {old} WHERE {TIME} NOT IN (FROM dropped)"
+    if moved:
+        keys = ", ".join(f'"{key}"' for key in transform.keys)
+        yield (
+            f"SELECT old.* REPLACE (moved.stamp AS {TIME}, moved.stamp AS {CREATED}) FROM {old} AS old "
+            f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})"
+        )
 
 
 def _row_groups(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
@@ -161,8 +176,11 @@ def _months(connection: duckdb.DuckDBPyConnection, relation: str) -> set[str]:
     return {f"{row[0]}.parquet" for row in rows}
 
 
-def _register_times(connection: duckdb.DuckDBPyConnection, name: str, times: np.ndarray) -> None:
-    listed = pa.table({TIME: pa.array(times, pa.timestamp("us", tz="UTC"))})
+def _register_times(
+    connection: duckdb.DuckDBPyConnection, name: str, times: np.ndarray, stamps: np.ndarray | None = None
+) -> None:
+    columns = {TIME: times} if stamps is None else {TIME: times, "stamp": stamps}
+    listed = pa.table({column: pa.array(given, pa.timestamp("us", tz="UTC")) for column, given in columns.items()})
     connection.register("listed_times", listed)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM listed_times")
     connection.unregister("listed_times")

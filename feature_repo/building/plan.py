@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from feature_repo.building.moments import MOMENTS
-from feature_repo.building.snapshots import from_us, to_us
+from feature_repo.building.snapshots import DAY, from_us, to_us
 from feature_repo.building.state import ViewState
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import TIME
@@ -28,6 +29,8 @@ class Plan:
     `affected`: snapshots whose rows are computed; `bases`: their predecessors that stay, from which the computation
     starts; `removed`: snapshots that are no more; `dropped`: those whose stored rows go, the removed ones and what is
     computed again. All int64 microseconds, ascending. `whole`: every file is replaced. `target`: the state afterwards.
+    `moved` (pairs, 2): snapshots and those that take their places. A key with no event between the two, be it one that
+    enters or one that leaves a window, keeps its rows there, under the new stamp: dropped are those of other keys.
     """
 
     view: str
@@ -38,6 +41,7 @@ class Plan:
     dropped: np.ndarray
     target: ViewState
     whole: bool = False
+    moved: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
     @property
     def is_empty(self) -> bool:
@@ -49,11 +53,11 @@ class Plan:
         return np.union1d(self.affected, self.bases)
 
 
-def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: int) -> Plan:
+def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: int, *, steady: bool = False) -> Plan:
     """Compare what a view was built from with what it should be built from.
 
     `log_change`: see the function of that name; a snapshot from then on is computed again. A target without snapshots
-    is a view with times of its own.
+    is a view with times of its own. `steady`: see `ViewSql.steady`.
     """
     new = np.asarray(target.snapshots, np.int64)
     nothing = new[:0]
@@ -78,7 +82,29 @@ def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: i
         removed,
         np.union1d(np.intersect1d(new[affected], known), removed),
         replace(target, rewrites=old.rewrites + again),
+        moved=_moved(known, new, log_change) if steady and len(bases) else _pairs([], []),
     )
+
+
+def _moved(known: np.ndarray, new: np.ndarray, log_change: int) -> np.ndarray:
+    """Pair snapshots that went with those that came between the same two that stay, and the later of these with itself.
+
+    Only where as many came as went, within one day, and the later one is not computed again for its events.
+    """
+    stay, gone, came = np.intersect1d(known, new), np.setdiff1d(known, new), np.setdiff1d(new, known)
+    room = len(stay) + 1
+    gone_to, came_to = np.searchsorted(stay, gone), np.searchsorted(stay, came)
+    alike = np.bincount(gone_to, minlength=room) == np.bincount(came_to, minlength=room)
+    alike[0] = alike[-1] = False
+    alike[:-1] &= stay < log_change
+    alike[1:-1] &= stay[1:] - stay[:-1] <= DAY
+    gone, came = gone[alike[gone_to]], came[alike[came_to]]
+    closing = stay[np.unique(came_to[alike[came_to]])]
+    return _pairs([*gone, *closing], [*came, *closing])
+
+
+def _pairs(old: Sequence[int], new: Sequence[int]) -> np.ndarray:
+    return np.array([old, new], np.int64).T
 
 
 def _predecessors(times: np.ndarray) -> np.ndarray:

@@ -89,7 +89,8 @@ def _plans(
             snapshots=tuple(_own_snapshots(workspace, transform.sql, snapshots).tolist()),
         )
         old = ViewState.read(workspace.feature_path(view.name))
-        planned.append((transform, plan_view(view.name, old, target, log_change(workspace, transform.sql, old))))
+        since, steady = log_change(workspace, transform.sql, old), transform.sql.steady and transform.is_of_events
+        planned.append((transform, plan_view(view.name, old, target, since, steady=steady)))
     return planned
 
 
@@ -118,8 +119,8 @@ def _build(workspace: Workspace, lanes: Lanes, data: DataSet, transform: ViewTra
     with lanes.connect(workspace, plan.view) as connection:
         pushed = () if plan.whole else pushed_files(folder)
         parts = _parts(transform, _events(workspace) * lanes.count) if plan.whole else 1
-        transform.compute(connection, data, plan.calendar, plan.bases, parts, pushed)
-        replacement = write_parts(connection, transform, folder, plan.affected, plan.dropped, whole=plan.whole)
+        transform.compute(connection, data, plan.calendar, plan.bases, parts, pushed, plan.moved)
+        replacement = write_parts(connection, transform, folder, plan)
     ViewState.forget(folder)
     replacement.commit()
     plan.target.write(folder)

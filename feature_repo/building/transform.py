@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql
+from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql, touch_pushed
 from feature_repo.building.moments import RARE, create_snapshots, register_snapshots
 from feature_repo.building.view_sql import ViewSql
-from feature_repo.columns import CREATED, TIME
+from feature_repo.columns import CREATED, ITEM, TIME, USER
 from feature_repo.errors import ContractError, did_you_mean
 from feature_repo.lake import parquet
 
@@ -67,6 +67,11 @@ class ViewTransform:
         return _with_times(self.keys, self.features)
 
     @property
+    def is_of_events(self) -> bool:
+        """True where the join keys are those of the events, so that it is known which keys an event touches."""
+        return set(self.keys) <= {USER, ITEM}
+
+    @property
     def schema_digest(self) -> str:
         from hashlib import sha256
 
@@ -80,6 +85,7 @@ class ViewTransform:
         bases: np.ndarray | None = None,
         parts: int = 1,
         pushed: Sequence[Path] = (),
+        moved: np.ndarray | None = None,
     ) -> None:
         """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
 
@@ -88,11 +94,14 @@ class ViewTransform:
         and the rows at a base are there to compare with. What reads no events of other keys is computed in so many
         parts, each with a share of the keys, in a fraction of the memory. `pushed`: files of rows that events pushed
         between snapshots; a row after one of them is a row of change, since not the row before is what it replaces.
+        `moved` (pairs, 2), see `Plan`: of the snapshots that take a place only keys have rows that have events between.
         """
         known = snapshots[:0] if bases is None else bases
         self._set_up(connection, data, snapshots)
-        own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known)
+        own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known, moved)
         between = self._pushed(pushed) if pushed else None
+        if between is not None and moved is not None and len(moved):
+            touch_pushed(connection, between, list(self.keys), moved)
         with self._explained():
             select = self._opened(connection, own, snapshots, known)
             connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")

@@ -61,5 +61,10 @@ class ViewSql:
         """True where what is computed for a key needs no events of other keys: the log is made of `own_events`."""
         return self.reads("own_events") or (self.reads("changes") and not self.reads("events"))
 
+    @cached_property
+    def steady(self) -> bool:
+        """True where a key without an event that enters or leaves a window from one time to another has one state."""
+        return self.in_parts and self.reads("changes") and not self.reads("snapshots", *RARE)
+
     def reads(self, *names: str) -> bool:
         return any(re.search(rf"\b{name}\b", self.code) for name in names)

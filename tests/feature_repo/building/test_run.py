@@ -10,16 +10,25 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import feature_repo.views
+from feature_repo.building.parts import PUSHED
 from feature_repo.building.plan import UP_TO_DATE
 from feature_repo.building.run import build_features, plan_features
+from feature_repo.building.snapshots import from_us, workspace_calendar
 from feature_repo.building.state import ViewState
+from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.data_set import DataSet
+from feature_repo.discovery import discover, sql_path
 from feature_repo.errors import MissingError
 from feature_repo.lake import Lake
 from feature_repo.workspace import Workspace
 
+EVERY_DAY = {
+    "item_engagement", "item_popularity", "user_activity", "user_category_affinity", "user_habits", "user_item",
+}  # fmt: skip
 VIEWS = tuple(sorted(path.stem for path in Path(feature_repo.views.__file__).parent.glob("*.sql")))
 
 
@@ -102,6 +111,59 @@ def test_a_cut_in_the_past_changes_only_what_lies_around_it(small_workspace, mak
         ViewState.forget(moved.feature_path(view))
     build_features(moved)
     assert contents(moved) == incremental
+
+
+def hours(*moments: tuple[int, int, int]) -> list[datetime]:
+    return [datetime(2024, 2, day, hour, minute, tzinfo=UTC) for day, hour, minute in moments]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "moved"),
+    [
+        (hours((10, 7, 20), (20, 13, 0), (28, 0, 0)), {"10 07:00 10 07:20", "20 15:00 20 13:00"}),
+        (hours((10, 6, 59), (21, 15, 0), (28, 2, 0)), {"10 07:00 10 06:59"}),
+        (hours((20, 3, 0), (20, 15, 30), (28, 0, 0)), set()),
+    ],
+)
+def test_of_a_cut_that_moves_within_its_day_only_keys_with_events_between_are_computed(
+    small_workspace, make_config, cuts, moved
+) -> None:
+    workspace = small_workspace(7)
+    build_features(workspace)
+    later = replace(workspace, config=make_config(*cuts))
+    for plan in build_features(later):
+        stamps = {" ".join(f"{from_us(time):%d %H:%M}" for time in pair) for pair in plan.moved if pair[0] != pair[1]}
+        assert stamps == (moved if plan.view in EVERY_DAY else set()), plan.view
+    incremental = contents(later)
+    for view in VIEWS:
+        ViewState.forget(later.feature_path(view))
+    build_features(later)
+    assert contents(later) == incremental
+
+
+def test_keys_with_pushed_rows_between_a_cut_and_its_old_place_are_computed(small_workspace, make_config) -> None:
+    workspace = small_workspace(7)
+    build_features(workspace, ["user_item"])
+    folder = workspace.feature_path("user_item")
+    with workspace.connect() as connection:
+        rows = connection.sql(
+            f"SELECT * REPLACE (TIMESTAMPTZ '2024-02-10 07:10:00+00' AS event_timestamp) FROM '{folder}/2024-02.parquet' "
+            "QUALIFY row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1"
+        ).to_arrow_table()
+    (folder / PUSHED).mkdir()
+    pq.write_table(rows, folder / PUSHED / "rows.parquet")
+    later = replace(workspace, config=make_config(*hours((10, 7, 20), (20, 15, 0), (28, 0, 0))))
+    [plan] = build_features(later, ["user_item"])
+    assert len(plan.moved) == 2
+    data = DataSet.of(later)
+    transform = ViewTransform.of(discover(data).computed_view("user_item"), sql_path("user_item"))
+    order = "ORDER BY event_timestamp, user_id, item_id"
+    with later.connect() as connection:
+        transform.compute(connection, data, workspace_calendar(later), pushed=[folder / PUSHED / "rows.parquet"])
+        wanted = connection.sql(f"FROM {RESULT} {order}").to_arrow_table()
+        stored = f"SELECT * EXCLUDE (created_timestamp) FROM '{folder}/2024-*.parquet' {order}"
+        found = connection.sql(stored).to_arrow_table()
+    assert found.num_rows and found == wanted
 
 
 def test_late_events_are_computed_from_their_time_on(small_workspace, small_log, write_load) -> None:
