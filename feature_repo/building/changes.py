@@ -96,8 +96,9 @@ def _create_touched(
 
 
 def touch_pushed(connection: duckdb.DuckDBPyConnection, pushed: str, keys: Sequence[str], moved: np.ndarray) -> None:
-    """Add to `touched` the keys of pushed rows, a query, that lie between a snapshot and the one that takes its place."""
-    between = " OR ".join(f"{TIME} BETWEEN {_literal(low)} AND {_literal(high)}" for low, high in np.sort(moved).tolist())
+    """Add to `touched` the keys of pushed rows, a query, between a snapshot and the one that takes its place."""
+    ranges = np.sort(moved).tolist()
+    between = " OR ".join(f"{TIME} BETWEEN {_literal(low)} AND {_literal(high)}" for low, high in ranges)
     connection.execute(f"INSERT INTO touched SELECT DISTINCT {', '.join(keys)} FROM ({pushed}) WHERE {between}")
 
 

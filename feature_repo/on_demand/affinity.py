@@ -23,7 +23,7 @@ from feature_repo.on_demand.columns import (
     whole_seconds,
 )
 from feature_repo.on_demand.lists import NumberedLists, numbers_block
-from feature_repo.on_demand.matches import Matches
+from feature_repo.on_demand.matches import Pools
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -45,17 +45,17 @@ SINCE: Final = "affinity_days_since_last"
 def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["user_categories"])
     items = NumberedLists.of(columns["item_categories"])
-    matches = Matches.of(users, items)
-    empty = (users.sizes == 0) | (items.sizes == 0)
+    sizes = items.sizes
     # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
-    taken = matches.taken(numbers_block(columns, (*POOLED.values(), LAST)))
-    best, total = matches.rows.greatest(taken), matches.rows.sums(taken[:-1])
-    pools = {"max": best[:-1], "mean": matches.rows.means(total), "sum": total}
+    pools = Pools.of(users, items, numbers_block(columns, (*POOLED.values(), LAST)))
+    best, total = pools.best[:-1], pools.total[:-1]
+    empty = (users.sizes == 0) | (sizes == 0)
+    if empty.any():
+        best[:, empty] = total[:, empty] = np.nan
     result: dict[str, np.ndarray] = {}
-    for how, pool in pools.items():
-        pool[:, empty] = np.nan
+    for how, pool in {"max": best, "mean": total / np.maximum(sizes, 1), "sum": total}.items():
         result |= {f"{prefix}_{how}": values for prefix, values in zip(POOLED, pool, strict=True)}
-    latest = best[-1]
+    latest = pools.best[-1]
     result[SINCE] = np.where(latest > 0, (whole_seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
     return result
 

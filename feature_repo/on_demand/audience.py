@@ -8,13 +8,15 @@ nobody knows has 1. `audience_value` is the mean value that the groups gave. Nul
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
 from feature_repo.on_demand.columns import COUNTS, NAMES, SHARES, Columns, PairFunction, on_demand_view
-from feature_repo.on_demand.lists import NumberedLists, numbers_block, numbers_in
-from feature_repo.on_demand.matches import Matches
+from feature_repo.on_demand.lists import NumberedLists, RowLists, derived_lists, numbers_block, numbers_in
+from feature_repo.on_demand.matches import Index
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -30,25 +32,23 @@ OUTPUTS: Final = (
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
+    from feature_repo.on_demand import loops
+
     users = NumberedLists.of(columns["user_segments"])
     items = NumberedLists.of(columns["item_segments"])
-    matches = Matches.of(items, users)
+    groups = users.lists
     # An attribute stands among the item's groups, with the sum over them: a group that never went for it has no entry.
-    attributes = Matches.of(items, NumberedLists.of(columns["user_segment_attributes"]))
-    events = numbers_block(columns, EVENTS)
-    priors = numbers_in(columns["user_segment_priors"]).take(matches.right)
-    share = (matches.taken(events) + PRIOR_EVENTS * priors) / (attributes.taken(events) + PRIOR_EVENTS)
-    lift = share / priors
-    values = matches.taken(numbers_block(columns, [VALUE], missing=np.nan))
-    known = ~np.isnan(values)
-    sums = matches.rows.sums(np.concatenate([share, lift, np.where(known, values, 0.0), known]))
-    means, best = matches.rows.means(sums[: 2 * len(WINDOWS)]), matches.rows.greatest(lift)
-    unknown = users.sizes == 0
-    means[:, unknown] = best[:, unknown] = np.nan
-    result = dict(zip(OUTPUTS, (*means, *best), strict=False))
-    total, count = sums[2 * len(WINDOWS) :]
-    result["audience_value"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return result
+    # Groups and attributes are parallel lists, so they are one list of names to look up.
+    attributes = derived_lists(columns["user_segment_attributes"], RowLists.of)
+    index = Index.of(items, replace(groups, values=pa.concat_arrays([groups.values, attributes.values])))
+    out = np.empty((len(OUTPUTS), len(users.row)))
+    loops.lifts(
+        *index.lookup, index.left, users.row, groups.starts, groups.lengths,
+        index.codes[: len(groups.values)], index.codes[len(groups.values) :],
+        numbers_in(columns["user_segment_priors"]), PRIOR_EVENTS,
+        numbers_block(columns, EVENTS), numbers_block(columns, [VALUE], missing=np.nan), out,
+    )  # fmt: skip
+    return dict(zip(OUTPUTS, out, strict=True))
 
 
 FUNCTION: Final = PairFunction(

@@ -8,7 +8,7 @@ is known to speak for the item, and where the two come from two fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
@@ -28,7 +28,7 @@ from feature_repo.first_stage import (
 from feature_repo.on_demand.codes import Codes, at_indices
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, RowLists, begins, elements, padded, row_numbers
+from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded, row_numbers
 from feature_repo.on_demand.shared import Column, Shared
 
 if TYPE_CHECKING:
@@ -41,11 +41,8 @@ POSITION_DECAY: Final = 0.9
 # By whole hours and looked up, so that the same distance gives the same bits wherever it stands.
 _FADING: Final = np.exp2(-np.arange(24 * HALF_LIFE_DAYS * 20 + 1) / (24 * HALF_LIFE_DAYS))
 _POSITION: Final = POSITION_DECAY ** np.arange(256)
-_HOUR: Final = 3_600_000_000
 
 BLOCK_ROWS: Final = 1 << 15
-BLOCK_CELLS: Final = 1 << 23
-_LONGEST: Final = np.iinfo(np.uint16).max
 
 
 def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
@@ -61,14 +58,16 @@ def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
+    from feature_repo.on_demand import loops
+
     listed = _Neighbours.of(columns, sources)
     history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES], listed.items)
-    pooled = np.empty((len(HOW), len(sources), len(history.row)), np.float32)
-    for rows, places in history.blocks(BLOCK_ROWS // len(sources)):
-        for how, values in enumerate(_pool(history, listed, rows, places)):
-            pooled[how][:, rows] = values.reshape(len(sources), -1)
     one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
-    pooled[:, ~(one_fit & (history.length.take(history.row) > 0) & listed.known)] = np.nan
+    pooled = np.empty((len(HOW), len(sources), len(history.row)), np.float32)
+    loops.similarities(
+        history.order, one_fit, history.row, history.start, history.length, history.code, history.fading, _POSITION,
+        listed.items.size + 1, listed.row, listed.code, listed.length, listed.weight, pooled,
+    )  # fmt: skip
     return {
         f"{source}_similarity_{name}": pooled[how, place]
         for place, source in enumerate(sources)
@@ -80,60 +79,34 @@ def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 class _History:
     """Distinct histories, latest item first: `row` numbers them by row, `start` and `length` lead into the elements.
 
-    An element's `code` is the position of its item among `codes - 1` listed ones plus 1, 0 for one that nobody lists.
+    An element's `code` is the position of its item among the listed ones plus 1, 0 for one that nobody lists.
     `fading`: what is left of an element by the time between it and the latest one of its history.
     """
 
     row: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    codes: int
     code: np.ndarray
     fading: np.ndarray
 
     @classmethod
     def of(cls, items: Column, times: Column, listed: Codes) -> Self:
+        from feature_repo.on_demand import loops
+
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
         time = elements(times).to_numpy(zero_copy_only=False).view(np.int64)
-        hours = (time[np.repeat(start, length)] - time) // _HOUR if len(time) else time
-        fading = _FADING[np.clip(hours, 0, len(_FADING) - 1)]
+        fading = np.empty(len(time))
+        loops.fade(time, start, length, _FADING, fading)
         code = listed.find(numbered.lists.values)
-        return cls(numbered.row, start, length, listed.size + 1, code, fading)
+        return cls(numbered.row, start, length, code, fading)
 
-    def blocks(self, most_rows: int) -> Iterator[tuple[np.ndarray | slice, _Places]]:
-        """Yield all rows, some at a time, with the places of items in their histories."""
-        width = self.codes
-        ascending = bool((self.row[1:] >= self.row[:-1]).all())
-        order = None if ascending else np.argsort(self.row, kind="stable")
-        ordered = self.row if order is None else self.row[order]
-        rank = np.cumsum(begins(ordered)) - 1
-        most = max(1, BLOCK_CELLS // width)
-        table = np.zeros(min(most, int(rank[-1]) + 1 if len(rank) else 0) * width, np.uint16)
-        start = 0
-        while start < len(ordered):
-            stop = min(start + max(most_rows, 1), int(np.searchsorted(rank, rank[start] + most)))
-            rows = slice(start, stop) if order is None else order[start:stop]
-            base = (rank[start:stop] - rank[start]) * width
-            first = np.flatnonzero(begins(base))
-            histories = ordered[start:stop][first]
-            length = np.minimum(self.length[histories], _LONGEST)
-            place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-            element = np.repeat(self.start[histories], length) + place
-            cells = np.repeat(base[first], length) + self.code[element]
-            table[cells] = place + 1
-            table[base[first]] = 0  # what nobody lists is no neighbour
-            yield rows, _Places(table, base)
-            table[cells] = 0
-            start = stop
-
-
-@dataclass(frozen=True)
-class _Places:
-    """The place of an item, from 1, in the history of a block's row: `table[base[row] + code]`, 0 where it is not."""
-
-    table: np.ndarray
-    base: np.ndarray
+    @property
+    def order(self) -> np.ndarray:
+        """The rows, those of one history one after the other."""
+        if (self.row[1:] >= self.row[:-1]).all():
+            return np.arange(len(self.row))
+        return np.argsort(self.row, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -165,13 +138,13 @@ class _Listed:
 
 @dataclass(frozen=True)
 class _Neighbours:
-    """What the sources list for each row: `row` (sources, rows) numbers the lists, `known`: those that hold any."""
+    """What the sources list for each row: `row` (sources, rows) numbers the lists."""
 
     items: Codes
     row: np.ndarray
-    known: np.ndarray
     code: np.ndarray
     weight: np.ndarray
+    length: np.ndarray
 
     @classmethod
     def of(cls, columns: Columns, sources: Sequence[str]) -> Self:
@@ -186,42 +159,11 @@ class _Neighbours:
             listed = _Listed.of([_distinct(column) for column in ids], weights)
         row = np.stack([row_numbers(column) for column in ids])
         row += listed.first[:-1, None]
-        return cls(listed.items, row, listed.length.take(row) > 0, listed.code, listed.weight)
+        return cls(listed.items, row, listed.code, listed.weight, listed.length)
 
 
 def _distinct(column: Column) -> pa.ListArray:
     return column.values.array if isinstance(column, Shared) else column
-
-
-def _pool(history: _History, listed: _Neighbours, rows: np.ndarray | slice, places: _Places) -> tuple[np.ndarray, ...]:
-    """Return the features of a block of rows by `HOW`, source after source, float64; 0 where no neighbour is there."""
-    lists = listed.row[:, rows].ravel()
-    count, width, sources = len(lists), listed.code.shape[1], len(listed.row)
-    cells = listed.code.take(lists, axis=0)
-    if places.base[-1]:  # one history, as in a request, begins at 0
-        cells = np.add(cells, np.tile(places.base, sources)[:, None], dtype=np.intp)
-    found = places.table.take(cells).ravel()
-    hits = np.flatnonzero(found > 0)  # of bools: many times as fast as of numbers
-    row = hits // max(width, 1)
-    place = found.take(hits).astype(np.int64)
-    place -= 1
-    weight = listed.weight.reshape(-1).take((lists * width).take(row) + (hits - row * width)).astype(np.float64)
-    owner = history.row[rows]
-    fading = history.fading.take(np.tile(history.start.take(owner), sources).take(row) + place)
-    total = np.bincount(row, weight, count)
-    best, last = np.zeros(count), np.zeros(count)
-    first = np.flatnonzero(begins(row))
-    best[row[first]] = weight[first]  # neighbours are listed best first
-    latest = np.flatnonzero(place == 0)
-    last[row[latest]] = weight[latest]
-    return (
-        best,
-        total / np.tile(np.maximum(history.length.take(owner), 1), sources),
-        total,
-        np.bincount(row, weight * fading, count),
-        np.bincount(row, weight * _POSITION.take(np.minimum(place, len(_POSITION) - 1)), count),
-        last,
-    )
 
 
 def _make(columns: Sequence[str], items: pa.DataType) -> PairFunction:

@@ -101,9 +101,15 @@ def elements(column: Column) -> pa.Array:
 def _elements(lists: pa.ListArray) -> pa.Array:
     if lists.null_count:
         return lists.flatten()
-    # Half the time of `flatten` for a user's single list.
-    offsets = lists.offsets.to_numpy()
-    return lists.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    # A third of the time of `flatten` for a user's single list.
+    offsets = _offsets(lists)
+    first = int(offsets[0])
+    return lists.values.slice(first, int(offsets[-1]) - first)
+
+
+def _offsets(lists: pa.ListArray) -> np.ndarray:
+    """Return the offsets of a list column, one more than it has lists, as Arrow holds them."""
+    return np.frombuffer(lists.buffers()[1], np.int32, len(lists) + 1, 4 * lists.offset)
 
 
 def row_numbers(column: Column) -> np.ndarray:
@@ -137,7 +143,8 @@ def numbers_block(columns: Mapping[str, Column], names: Sequence[str], missing: 
 
 def _block(numbers: Sequence[np.ndarray], missing: float) -> np.ndarray:
     block = np.empty((len(numbers), len(numbers[0]) + 1))
-    block[:, :-1] = numbers
+    for row, values in zip(block, numbers, strict=True):
+        row[:-1] = values
     block[:, -1] = missing
     if not np.isnan(missing):
         block[np.isnan(block)] = missing
@@ -153,13 +160,6 @@ def as_numbers(values: pa.Array) -> np.ndarray:
     if pa.types.is_timestamp(values.type):
         return seconds(values)
     return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-
-
-def begins(values: np.ndarray) -> np.ndarray:
-    """Return where a value differs from the one before it (bool); the first one does."""
-    result = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=result[1:])
-    return result
 
 
 def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Matching lists of names row by row, and pooling what was matched, without a loop over rows."""
+"""Matching lists of names pair by pair: equal values found by one index of the left lists, made once."""
 
 from __future__ import annotations
 
@@ -7,79 +7,55 @@ from typing import Self
 
 import numpy as np
 
-from feature_repo.on_demand.lists import NumberedLists, code_width
+from feature_repo.on_demand.codes import Lookup
+from feature_repo.on_demand.lists import NumberedLists, RowLists, code_width
 
 
 @dataclass(frozen=True)
-class Matches:
-    """For every pair and every value of its right list, the equal value of its left list.
+class Index:
+    """The values of left lists by list and code, in a vocabulary that the right lists share.
 
-    `rows`: the pairs' lists of `right`; for each of their values `right` is its place in the right values, `left` the
-    position of the equal one in the left values, -1 where the left list has none.
+    `codes`: those of the values of the right lists; `left`: by pair, where the codes of its left list begin.
     """
 
-    rows: Segments
+    lookup: Lookup
     left: np.ndarray
-    right: np.ndarray
+    codes: np.ndarray
 
     @classmethod
-    def of(cls, left: NumberedLists, right: NumberedLists) -> Self:
-        """Match lists of names, row by row; lists that rows share are encoded and sorted once."""
+    def of(cls, left: NumberedLists, right: RowLists) -> Self:
+        """Index lists of names for each pair; lists that pairs share are encoded and indexed once."""
         # By the vocabulary of the larger side: it may be one that was read, encoded and indexed before.
-        if len(left.lists.values) >= len(right.lists.values):
+        if len(left.lists.values) >= len(right.values):
             vocabulary, _ = left.lists.vocabulary
-            right_codes = right.lists.codes_in(vocabulary)
-            lookup = left.lists.own_lookup
+            codes, lookup = right.codes_in(vocabulary), left.lists.own_lookup
         else:
-            vocabulary, right_codes = right.lists.vocabulary
+            vocabulary, codes = right.vocabulary
             lookup = left.lists.lookup(left.lists.codes_in(vocabulary), code_width(vocabulary))
-        lengths = right.lists.lengths.take(right.row)
-        rows = Segments.of(lengths)
-        positions = np.repeat(right.lists.starts.take(right.row) - rows.starts, lengths)
-        positions += np.arange(len(positions))
-        wanted = np.repeat(left.row * code_width(vocabulary), lengths) + right_codes.take(positions)
-        return cls(rows, lookup.find(wanted), positions)
-
-    def taken(self, block: np.ndarray) -> np.ndarray:
-        """Return the numbers of the left lists (names, values + 1; see `numbers_block`) that were matched."""
-        return block.take(self.left, axis=1)
+        return cls(lookup, left.row * code_width(vocabulary), codes.astype(np.int64, copy=False))
 
 
 @dataclass(frozen=True)
-class Segments:
-    """Values of rows, one row's after the other's: where those of each begin, and how many they are.
+class Pools:
+    """What a pair's right list met: the greatest number by name and pair, the sum, and how many were met by pair.
 
-    `full` are the rows that have values, `begins` where theirs begin.
+    Zero for a pair whose right list is empty; a value that the left list lacks has the block's last number.
     """
 
-    starts: np.ndarray
-    lengths: np.ndarray
-    full: np.ndarray | slice
-    begins: np.ndarray
+    best: np.ndarray
+    total: np.ndarray
+    met: np.ndarray
 
     @classmethod
-    def of(cls, lengths: np.ndarray) -> Self:
-        starts = np.cumsum(lengths)
-        starts -= lengths
-        if lengths.all():
-            return cls(starts, lengths, slice(None), starts)
-        full = np.flatnonzero(lengths > 0)
-        return cls(starts, lengths, full, starts.take(full))
+    def of(cls, left: NumberedLists, right: NumberedLists, block: np.ndarray) -> Self:
+        """Match the lists of every pair and pool the numbers of the left ones (names, values + 1; `numbers_block`)."""
+        from feature_repo.on_demand import loops
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of the values (..., values) by row, float64 (..., rows); 0 for a row without values."""
-        return self._pooled(np.add, values)
-
-    def greatest(self, values: np.ndarray) -> np.ndarray:
-        """Return the greatest value by row; 0 for a row without values."""
-        return self._pooled(np.maximum, values)
-
-    def means(self, sums: np.ndarray) -> np.ndarray:
-        """Turn sums by row into means."""
-        return sums / np.maximum(self.lengths, 1)
-
-    def _pooled(self, pool: np.ufunc, values: np.ndarray) -> np.ndarray:
-        result = np.zeros((*values.shape[:-1], len(self.lengths)))
-        if values.shape[-1]:
-            result[..., self.full] = pool.reduceat(values, self.begins, axis=-1)
-        return result
+        index = Index.of(left, right.lists)
+        pools = cls(*np.zeros((2, len(block), len(left.row))), np.zeros(len(left.row), np.int64))
+        starts, lengths = right.lists.starts, right.lists.lengths
+        loops.pool(
+            *index.lookup, index.left, right.row, starts, lengths, index.codes, block,
+            pools.best, pools.total, pools.met,
+        )  # fmt: skip
+        return pools

@@ -13,7 +13,7 @@ import numpy as np
 
 from feature_repo.on_demand.columns import NAMES, SHARES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.lists import NumberedLists, numbers_block
-from feature_repo.on_demand.matches import Matches
+from feature_repo.on_demand.matches import Pools
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -24,14 +24,15 @@ HOW: Final = ("max", "mean")
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
     users = NumberedLists.of(columns["segment_categories"])
-    matches = Matches.of(users, NumberedLists.of(columns["item_categories"]))
-    values = matches.taken(numbers_block(columns, tuple(POOLED.values())))
-    *totals, known = matches.rows.sums(np.concatenate([values, matches.left[None] >= 0]))
-    best = matches.rows.greatest(values)
+    items = NumberedLists.of(columns["item_categories"])
+    pools = Pools.of(users, items, numbers_block(columns, tuple(POOLED.values())))
+    means = pools.total / np.maximum(pools.met, 1)
+    strange = pools.met == 0
+    if strange.any():
+        pools.best[:, strange] = means[:, strange] = np.nan
     result: dict[str, np.ndarray] = {}
-    for prefix, greatest, total in zip(POOLED, best, totals, strict=True):
-        result[f"{prefix}_max"] = np.where(known > 0, greatest, np.nan)
-        result[f"{prefix}_mean"] = np.where(known > 0, total / np.maximum(known, 1), np.nan)
+    for prefix, greatest, mean in zip(POOLED, pools.best, means, strict=True):
+        result |= {f"{prefix}_max": greatest, f"{prefix}_mean": mean}
     return result
 
 

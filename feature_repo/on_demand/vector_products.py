@@ -25,57 +25,45 @@ if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
 SIDES: Final = {"user": USER_VECTORS, "item": ITEM_VECTORS}
-BLOCK_ROWS: Final = 1 << 15
 
 
 def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str, np.ndarray]:
     one_fit = same_cut(*(columns[cut_column(view)] for view in SIDES.values()))
     result: dict[str, np.ndarray] = {}
     for source in sources:
-        dot, cosine = _products(*(columns[vector_column(side, source)] for side in SIDES))
+        dot, cosine = _products(one_fit, *(columns[vector_column(side, source)] for side in SIDES))
         if source in biased:
             dot += sum(numbers(columns[bias_column(side, source)]) for side in SIDES)
-        result[f"{source}_dot"] = np.where(one_fit, dot, np.nan)
-        result[f"{source}_cosine"] = np.where(one_fit, cosine, np.nan)
+        result |= {f"{source}_dot": dot, f"{source}_cosine": cosine}
     return result
 
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Distinct vectors: float64 (lists, longest), zeros behind the shorter ones; lengths, and sizes, NaN for none."""
+    """Distinct vectors: float64 (lists, longest), zeros behind the shorter ones; their sizes and their lengths."""
 
     matrix: np.ndarray
-    length: np.ndarray
     size: np.ndarray
+    length: np.ndarray
 
     @classmethod
     def of(cls, column: pa.ListArray) -> Self:
         lists = RowLists.of(column)
         matrix = padded(as_numbers(lists.values), lists.lengths, lists.longest)
-        size = np.where(lists.lengths > 0, lists.lengths, np.nan)
-        return cls(matrix, np.sqrt((matrix * matrix).sum(axis=1)), size)
-
-    def cut(self, width: int) -> np.ndarray:
-        """Return the first columns of the vectors."""
-        return self.matrix if self.matrix.shape[1] == width else np.ascontiguousarray(self.matrix[:, :width])
+        return cls(matrix, lists.lengths, np.sqrt((matrix * matrix).sum(axis=1)))
 
 
-def _products(users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
+def _products(one_fit: np.ndarray, users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
     """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
+    from feature_repo.on_demand import loops
+
     user, item = derived_lists(users, _Vectors.of), derived_lists(items, _Vectors.of)
-    user_row, item_row = row_numbers(users), row_numbers(items)
-    # What is longer has nothing of its length on the other side.
-    width = min(user.matrix.shape[1], item.matrix.shape[1])
-    left, right = user.cut(width), item.cut(width)
-    dot = np.empty(len(user_row))
-    for start in range(0, len(dot), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        vectors = left.take(user_row[rows], axis=0)
-        vectors *= right.take(item_row[rows], axis=0)
-        vectors.sum(axis=1, out=dot[rows])
-    dot[user.size.take(user_row) != item.size.take(item_row)] = np.nan
-    length = user.length.take(user_row) * item.length.take(item_row)
-    return dot, np.divide(dot, length, out=np.full(len(dot), np.nan), where=length > 0)
+    dot, cosine = np.empty((2, len(one_fit)))
+    loops.products(
+        one_fit, row_numbers(users), row_numbers(items), user.matrix, item.matrix, user.size, item.size,
+        user.length, item.length, dot, cosine,
+    )  # fmt: skip
+    return dot, cosine
 
 
 def _make(columns: Sequence[str], _: pa.DataType) -> PairFunction:

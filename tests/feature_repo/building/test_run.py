@@ -147,7 +147,8 @@ def test_keys_with_pushed_rows_between_a_cut_and_its_old_place_are_computed(smal
     folder = workspace.feature_path("user_item")
     with workspace.connect() as connection:
         rows = connection.sql(
-            f"SELECT * REPLACE (TIMESTAMPTZ '2024-02-10 07:10:00+00' AS event_timestamp) FROM '{folder}/2024-02.parquet' "
+            "SELECT * REPLACE (TIMESTAMPTZ '2024-02-10 07:10:00+00' AS event_timestamp) "
+            f"FROM '{folder}/2024-02.parquet' "
             "QUALIFY row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1"
         ).to_arrow_table()
     (folder / PUSHED).mkdir()
@@ -163,7 +164,8 @@ def test_keys_with_pushed_rows_between_a_cut_and_its_old_place_are_computed(smal
         wanted = connection.sql(f"FROM {RESULT} {order}").to_arrow_table()
         stored = f"SELECT * EXCLUDE (created_timestamp) FROM '{folder}/2024-*.parquet' {order}"
         found = connection.sql(stored).to_arrow_table()
-    assert found.num_rows and found == wanted
+    assert found.num_rows
+    assert found == wanted
 
 
 def test_late_events_are_computed_from_their_time_on(small_workspace, small_log, write_load) -> None:

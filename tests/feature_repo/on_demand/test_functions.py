@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.on_demand import affinity, audience, context, recency, segment_taste, trend
+from feature_repo.on_demand import affinity, audience, codes, context, recency, segment_taste, trend
 from feature_repo.on_demand.columns import TIMES, PairFunction
 
 MODULES = [affinity, audience, context, recency, segment_taste, trend]
@@ -134,6 +134,15 @@ def test_lists_that_rows_share_are_lists(module) -> None:
         for name in once.column_names
     }
     assert module.on_arrow(pa.table(shared)).equals(module.on_arrow(once.take(pa.array(number))))
+
+
+@pytest.mark.parametrize("module", [affinity, audience, segment_taste])
+def test_names_are_searched_where_a_table_of_them_were_too_large(module, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(module.FUNCTION, random_rows(module.FUNCTION))
+    whole = module.on_arrow(table)
+    monkeypatch.setattr(codes, "TABLE_CELLS", 0)
+    monkeypatch.setattr(codes, "FEW", 0)
+    assert module.on_arrow(table).equals(whole)
 
 
 def test_an_audience_is_smoothed_by_the_groups_shares() -> None:

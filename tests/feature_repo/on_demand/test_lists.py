@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.on_demand import loops
 from feature_repo.on_demand.codes import TABLE_CELLS, Codes, Lookup
 from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded
 from feature_repo.on_demand.shared import Shared
@@ -61,9 +62,9 @@ def test_codes_are_positions_from_one(vocabulary: list[int], values: list[int]) 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
 def test_a_key_is_found_where_it_first_stands(keys: list[int], wanted: list[int]) -> None:
     expected = [keys.index(key) if key in keys else -1 for key in wanted]
-    asked = np.array(wanted, np.int64)
     for cells in (10, TABLE_CELLS + 1):
-        assert Lookup.of(np.array(keys, np.int64), cells).find(asked).tolist() == expected
+        lookup = Lookup.of(np.array(keys, np.int64), cells)
+        assert [loops.find(*lookup, key) for key in wanted] == expected
 
 
 @pytest.mark.parametrize(("lengths", "width"), [([2, 0, 3], 3), ([2, 2], 2), ([], 0), ([0], 0), ([1], 4)])
