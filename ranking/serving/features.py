@@ -80,8 +80,11 @@ class ModelColumns:
         )
 
     def matrix(self, answer: Answer) -> np.ndarray:
-        """Return the model's matrix, float32 (rows, columns of the model), as `Encoding.encode` makes it."""
-        matrix = np.full((answer.request.rows, self.width), np.nan, np.float32)
+        """Return the model's matrix, float32 (rows, columns of the model), as `Encoding.encode` makes it.
+
+        It lies column by column: so it is written, and so our trees read it.
+        """
+        matrix = np.full((self.width, answer.request.rows), np.nan, np.float32).T
         answer.fill(matrix, self.names, self.places, self.vocabularies)
         infinite = np.isinf(matrix)
         if infinite.any():

@@ -164,6 +164,9 @@ class RequestPath:
         if kept is None or kept.all():
             return self.model.scorer.predict(matrix)
         scores = np.full(len(matrix), np.nan)
+        # Where most are kept, scoring the others too costs less than a copy of the matrix.
+        if 2 * kept.sum() > len(kept):
+            return np.where(kept, self.model.scorer.predict(matrix), scores)
         if kept.any():
             scores[kept] = self.model.scorer.predict(matrix[kept])
         return scores

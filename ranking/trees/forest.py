@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SUMS: Final = ("lambdarank", "rank_xendcg", "regression")
 _BINARY: Final = "binary sigmoid:"
+MAX_CATEGORIES: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Forest:
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return float64 scores of float32 rows (rows, columns of the model), on the calling thread.
 
-        The first call of a process takes seconds: it compiles. Raises ContractError for another matrix.
+        A matrix that lies column by column is read as it is, another one is copied. The first call of a process takes
+        seconds: it compiles. Raises ContractError for another matrix.
         """
         from ranking.trees.kernels import to_shares
 
@@ -52,35 +54,38 @@ class Forest:
                 "the matrix to score", expected=f"float32 with {self.columns} columns",
                 got=f"{matrix.dtype} of shape {matrix.shape}", fix="Encode it as the model's manifest says.",
             )  # fmt: skip
-        scores = self._sums(np.require(matrix, requirements=["C", "W"]))
+        scores = self._sums(np.require(matrix.T, requirements=["C", "W"]))
         if self.divisor > 1:
             scores /= self.divisor
         if self.slope is not None:
             to_shares(scores, self.slope)
         return scores
 
-    def _sums(self, matrix: np.ndarray) -> np.ndarray:
+    def _sums(self, columns: np.ndarray) -> np.ndarray:
         from ranking.trees.kernels import BLOCK, add_trees, code_categories, code_numbers
 
-        plan = self.plan
+        plan, count = self.plan, columns.shape[1]
         codes, picks = np.zeros((plan.rows, BLOCK), np.uint8), np.empty((plan.picks, BLOCK), np.uint8)
         picks[:MAX_LEAVES] = np.arange(MAX_LEAVES)[:, None]
-        values, places = np.zeros(BLOCK, np.float32), np.empty(BLOCK, np.int32)
-        sums = np.zeros(-(-len(matrix) // BLOCK) * BLOCK)
-        for begin in range(0, len(matrix), BLOCK):
-            rows = matrix[begin : begin + BLOCK]
-            code_numbers(rows, plan.numbers, values, places, codes)
-            code_categories(rows, plan.categories, len(plan.numbers.shift), codes)
+        values, places, ends = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.int32), np.empty(BLOCK, np.int32)
+        sums = np.zeros(-(-count // BLOCK) * BLOCK)
+        for begin in range(0, count, BLOCK):
+            rows = min(BLOCK, count - begin)
+            code_numbers(columns, begin, rows, plan.numbers, values, places, codes)
+            code_categories(columns, begin, rows, plan.categories, len(plan.numbers.shift), places, ends, codes)
             add_trees(codes, plan.tests, picks, sums[begin : begin + BLOCK])
-        return sums[: len(matrix)]
+        return sums[:count]
 
 
 def supported(model: Model) -> bool:
     """Whether these trees are ours to score.
 
-    One output, leaves that are constants, at most 256 of them a tree, and an objective whose score is the sum of the
-    leaves or its sigmoid.
+    One output, leaves that are constants, at most 256 of them a tree, categories below 4,096, and an objective whose
+    score is the sum of the leaves or its sigmoid.
     """
     known = model.objective in _SUMS or model.objective.startswith(_BINARY)
-    simple = all(len(tree.leaves) <= MAX_LEAVES and not tree.linear for tree in model.trees)
+    simple = all(
+        len(tree.leaves) <= MAX_LEAVES and tree.most_categories <= MAX_CATEGORIES and not tree.linear
+        for tree in model.trees
+    )
     return known and simple and model.outputs == 1 and len(model.trees) > 0

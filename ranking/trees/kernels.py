@@ -14,22 +14,23 @@ from numba import njit, types
 from ranking.trees.plan import PLACES, Categories, Numbers, Tests
 
 BLOCK: Final = 256  # rows at a time: their codes stay in the cache, and a test's loop is eight instructions long
+FEW: Final = 32  # rows of a run that make it worth to be filled at once
 _SMALL: Final = np.float32(1e-35)  # LightGBM reads what is not above it as zero
 
 _int32, _int64, _uint8, _uint32 = types.int32[::1], types.int64[::1], types.uint8[::1], types.uint32[::1]
 _float32, _float64, _matrix, _bytes = types.float32[::1], types.float64[::1], types.float32[:, ::1], types.uint8[:, ::1]
 _NUMBERS: Final = types.NamedTuple([_int32, _int32, _float32, _int32, _int32, _uint8, types.boolean[::1]], Numbers)
-_CATEGORIES: Final = types.NamedTuple([_int32, _int32, _uint32], Categories)
+_CATEGORIES: Final = types.NamedTuple([_int32, _int32, _int32, _int64, _uint8], Categories)
 _TESTS: Final = types.NamedTuple([_int64, _uint32, _uint8, _uint32, _uint32, _uint32, _float64, _int64], Tests)
 
 
-@njit(types.void(_matrix, _NUMBERS, _float32, _int32, _bytes), nogil=True)
-def code_numbers(matrix, numbers, values, places, codes):
+@njit(types.void(_matrix, types.int64, types.int64, _NUMBERS, _float32, _int32, _bytes), nogil=True)
+def code_numbers(columns, begin, rows, numbers, values, places, codes):
     """Write the code rows of the columns that are tested by thresholds; `values` and `places` are scratch."""
     for feature in range(len(numbers.column)):
         column = numbers.column[feature]
-        for row in range(len(matrix)):
-            value = matrix[row, column]
+        for row in range(rows):
+            value = columns[column, begin + row]
             values[row] = np.float32(0) if abs(value) <= _SMALL else value
         for row in range(BLOCK):
             places[row] = 0
@@ -47,17 +48,32 @@ def code_numbers(matrix, numbers, values, places, codes):
                 codes[code_row, row] = default if missing else code
 
 
-@njit(types.void(_matrix, _CATEGORIES, types.int64, _bytes), nogil=True)
-def code_categories(matrix, categories, first, codes):
-    """Write the code rows of sets, the first of them at `first`."""
-    for number in range(len(categories.column)):
-        column, start, stop = categories.column[number], categories.start[number], categories.start[number + 1]
-        for row in range(len(matrix)):
-            value, found = matrix[row, column], False
-            if value > -1 and value < 32 * (stop - start):
-                category = np.int64(value)
-                found = (categories.bits[start + (category >> 5)] >> np.uint32(category & 31)) & 1 == 1
-            codes[first + number, row] = 0 if found else 1
+@njit(types.void(_matrix, types.int64, types.int64, _CATEGORIES, types.int64, _int32, _int32, _bytes), nogil=True)
+def code_categories(columns, begin, rows, categories, first_row, places, ends, codes):
+    """Write the code rows of sets of categories, the first of them at `first_row`; `places` and `ends` are scratch.
+
+    A user's categories are the same for many rows on end: a set is looked up once for each such run.
+    """
+    for feature in range(len(categories.column)):
+        column, size = categories.column[feature], categories.size[feature]
+        runs = 0
+        for row in range(rows):
+            value = columns[column, begin + row]
+            places[row] = np.int32(value) + 1 if value > -1 and value < size else 0
+            runs += 1 if row == 0 or places[row] != places[row - 1] else 0
+            ends[runs - 1] = row + 1
+        for number in range(categories.first[feature], categories.first[feature + 1]):
+            start = categories.start[number]
+            if FEW * runs > rows:
+                for row in range(rows):
+                    codes[first_row + number, row] = categories.codes[start + places[row]]
+                continue
+            row = 0
+            for run in range(runs):
+                code = categories.codes[start + places[row]]
+                for same in range(row, ends[run]):
+                    codes[first_row + number, same] = code
+                row = ends[run]
 
 
 @njit(types.void(_bytes, _TESTS, _bytes, _float64), nogil=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -42,11 +43,17 @@ class Numbers(NamedTuple):
 
 
 class Categories(NamedTuple):
-    """Sets of categories, one code row each after those of the numbers: bits `start[i]` to `start[i + 1]`."""
+    """Columns that are tested by sets of categories, one code row per set, after those of the numbers.
+
+    Of feature i: `column[i]` of the matrix, sets `first[i]` to `first[i + 1]`, and the `size[i]` categories that any
+    of them may hold. Of a set: where its codes start in `codes`, first that of no such category, then of 0, 1, ...
+    """
 
     column: np.ndarray
+    first: np.ndarray
+    size: np.ndarray
     start: np.ndarray
-    bits: np.ndarray
+    codes: np.ndarray
 
 
 class Tests(NamedTuple):
@@ -76,7 +83,7 @@ class Plan(NamedTuple):
 def lay_out(trees: Sequence[Tree]) -> Plan:
     """Lay out trees of at most 256 leaves."""
     numbers = _NumberRows.of(trees)
-    sets = _Sets(numbers.rows)
+    sets = _Sets.of(trees, numbers.rows)
     order, picks = _Order(), MAX_LEAVES
     parts: list[tuple[np.ndarray, ...]] = []
     for tree in trees:
@@ -96,8 +103,7 @@ def as_float32(thresholds: np.ndarray) -> np.ndarray:
 def _codes(tree: Tree, numbers: _NumberRows, sets: _Sets) -> tuple[np.ndarray, np.ndarray]:
     """Return the code row and the code of each test."""
     rows, codes = np.zeros(len(tree.columns), np.uint32), np.zeros(len(tree.columns), np.uint8)
-    for test in np.flatnonzero(tree.categorical).tolist():
-        rows[test] = sets.row(int(tree.columns[test]), tree.categories(test))
+    rows[tree.categorical] = sets.rows(tree)
     plain = ~tree.categorical
     rows[plain], codes[plain] = numbers.find(tree, plain)
     return rows, codes
@@ -169,22 +175,43 @@ class _NumberRows:
 
 @dataclass
 class _Sets:
-    """Distinct (column, set of categories), numbered as code rows after `before` others."""
+    """Distinct (column, set of categories), as code rows after `before` others."""
 
+    found: list[tuple[int, bytes]]
     before: int
-    found: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
-    def row(self, column: int, bits: np.ndarray) -> int:
-        return self.found.setdefault((column, bits.tobytes()), self.before + len(self.found))
+    @classmethod
+    def of(cls, trees: Sequence[Tree], before: int) -> _Sets:
+        return cls(sorted({key for tree in trees for key in _sets(tree)}), before)
+
+    def rows(self, tree: Tree) -> list[int]:
+        """Return the code rows of the categorical tests of a tree, in their order."""
+        place = {key: self.before + number for number, key in enumerate(self.found)}
+        return [place[key] for key in _sets(tree)]
 
     def arrays(self) -> Categories:
-        bits = [np.frombuffer(words, np.uint32) for _, words in self.found]
-        sizes = [len(words) for words in bits]
+        columns = np.array([column for column, _ in self.found], np.int64)
+        used, first = np.unique(columns, return_index=True)
+        members = [np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little") for _, bits in self.found]
+        sizes = [len(member) for member in members]
+        size = [max(sizes[start:stop]) for start, stop in pairwise([*first.tolist(), len(columns)])]
+        # What is in no set goes right at every test, and so does what is above the categories of one.
+        width = np.array(size, np.int64)[np.searchsorted(used, columns)] + 1
+        tables = [np.concatenate([[1], 1 - member, np.ones(w - 1 - len(member))])
+                  for member, w in zip(members, width.tolist(), strict=True)]  # fmt: skip
         return Categories(
-            column=np.array([column for column, _ in self.found], np.int32),
-            start=np.concatenate([np.zeros(1, np.int32), np.cumsum(sizes, dtype=np.int32)]),
-            bits=_joined(bits, np.uint32),
+            column=used.astype(np.int32),
+            first=np.append(first, len(columns)).astype(np.int32),
+            size=np.array(size, np.int32),
+            start=_starts(width.tolist())[:-1],
+            codes=_joined(tables, np.uint8),
         )
+
+
+def _sets(tree: Tree) -> list[tuple[int, bytes]]:
+    """Return column and bits of each categorical test."""
+    tests = np.flatnonzero(tree.categorical).tolist()
+    return [(int(tree.columns[test]), tree.categories(test).tobytes()) for test in tests]
 
 
 @dataclass

@@ -61,6 +61,11 @@ class Tree:
         return self._bits[start:stop]
 
     @property
+    def most_categories(self) -> int:
+        """An upper bound of the categories in any set, those between them among it."""
+        return 32 * int(np.diff(self._boundaries).max(initial=0))
+
+    @property
     def linear(self) -> bool:
         return self.fields.get("is_linear", "0") != "0"
 

@@ -1,23 +1,29 @@
-"""Everyone's list: users per second of `rankhouse recommend --all`, beside RecTools' `recommend` for the same log."""
+"""Everyone's list: users per second of `rankhouse recommend --all`, beside RecTools' `recommend` for the same log.
+
+    python scripts/benchmarks/serve_batch.py --data-dir DIR [-k 10]
+
+prints it for a data directory that was refreshed, with its own model. Ours is timed from opening the store to the
+written file, RecTools' is the call of `recommend` alone.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import tempfile
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from quality_environment import peers_python
 from quality_handover import write_known
-from report import Row
+from report import Row, show
 
+from feature_repo.workspace import Workspace
+from ranking import model_store
 from ranking.recommend import recommend_all
-
-if TYPE_CHECKING:
-    from feature_repo.workspace import Workspace
 
 HERE: Final = Path(__file__).parent
 
@@ -51,3 +57,18 @@ def rates_of_peers(workspace: Workspace, k: int, trees: int) -> dict[str, float]
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         printed = subprocess.check_output([str(word) for word in command], env=environment, text=True)
     return json.loads(printed.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("-k", type=int, default=10)
+    chosen = parser.parse_args()
+    workspace = Workspace.open(chosen.data_dir)
+    trees = sum(member["rounds"] for member in model_store.read_manifest(workspace).members)
+    rows = batch_cases(workspace, "recommend --all", chosen.k, trees)
+    show("serve", rows, [f"{trees} trees; {len(os.sched_getaffinity(0))} cores."])
+
+
+if __name__ == "__main__":
+    main()

@@ -114,6 +114,15 @@ def test_any_number_of_rows(rows: int) -> None:
     np.testing.assert_array_equal(ours, booster.predict(matrix) if rows else np.zeros(0))
 
 
+def test_categories_that_stay_for_many_rows() -> None:
+    booster = fitted(MODELS["large categories"])
+    matrix = matrix_of(2000, seed=6)
+    matrix[:, 0] = np.repeat(matrix[::100, 0], 100)
+    matrix[:, 1] = np.repeat(matrix[::40, 1], 40)
+
+    assert_same_bits(booster, matrix)
+
+
 def test_a_row_has_the_same_score_beside_other_rows() -> None:
     forest, matrix = Forest.of(fitted(MODELS["deep"])), matrix_of(600, seed=2)
 
@@ -155,6 +164,15 @@ def test_other_trees_are_left_to_lightgbm(params: dict) -> None:
     booster = lightgbm.train({"verbosity": -1, "num_threads": 1, **params}, data, 5)
 
     assert Forest.of(booster) is None
+
+
+def test_ids_as_categories_are_left_to_lightgbm() -> None:
+    rng = np.random.default_rng(0)
+    matrix = np.column_stack([rng.integers(0, 3, 2000) * 5000, rng.normal(size=2000)])
+    target = (matrix[:, 0] == 10_000) + 0.0
+    params = {"verbosity": -1, "num_threads": 1, "min_data_per_group": 1}
+
+    assert Forest.of(lightgbm.train(params, lightgbm.Dataset(matrix, target, categorical_feature=[0]), 5)) is None
 
 
 def test_another_matrix_is_an_error() -> None:
