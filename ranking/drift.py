@@ -2,8 +2,10 @@
 
 Like is compared with like: all candidates (none sampled by their label, none added) of users who had acted lately, at
 the last cut that the model learned from and at the newest one. Training writes the former's distributions beside the
-model. Columns that grow with the log, or whose scale is a fit's own, move in a world at rest, too: `drift.ignore` names
-them. A few users differ by chance alone, which raises the thresholds.
+model. Columns that grow with the log, or whose scale is a fit's own, move in a world at rest, too: `drift.ignore`
+names them. A few users differ by chance alone, which raises the thresholds. Counts of the last days follow the log's
+pace, and that is drift: a model that learned from a busy log has met no items without events. The report gives the pace
+at both cuts, so that a log that dries up can be told from a world that changes.
 
 PSI compares shares of ten bins of equal mass (nulls are a bin of their own), KS the largest distance of the two
 cumulative distributions (nulls come first).
@@ -33,6 +35,7 @@ BINS: Final = 10
 POINTS: Final = 100
 # A bin that is empty on one side counts as this share, of few users as half of one: its logarithm stays finite.
 LEAST_SHARE: Final = 1e-4
+_EVENTS: Final = f"SELECT count(*) FROM events WHERE {TIME} >= ? AND {TIME} < ?"
 _ACTIVE: Final = f"SELECT DISTINCT {USER} FROM events WHERE {TIME} >= ? AND {TIME} < ? ORDER BY {USER}"
 
 
@@ -93,8 +96,8 @@ class DriftReport:
     """The columns of a model at a cut, the most moved first; `drifted`: how many exceed a threshold.
 
     `reference_cut`: the cut that it is compared with; `days`: at both, only users count who acted so lately (0: all);
-    `users`: how many there were then and are now; `psi`, `ks`: the thresholds for so many; `ignored`: columns that the
-    configuration leaves out.
+    `users`: how many there were then and are now; `pace`: events a day in these days, then and now (0: unknown); `psi`,
+    `ks`: the thresholds for so many; `ignored`: columns that the configuration leaves out.
     """
 
     model: str
@@ -105,6 +108,7 @@ class DriftReport:
     reference_cut: str
     days: float
     users: tuple[int, int]
+    pace: tuple[float, float]
     psi: float
     ks: float
     ignored: list[str]
@@ -176,10 +180,23 @@ def measure_drift(workspace: Workspace, *, model: str | None = None, rows: int =
         reference_cut=then.cut,
         days=then.days,
         users=users,
+        pace=_pace(workspace, then, at),
         psi=limits.psi,
         ks=limits.ks,
         ignored=ignored,
     )
+
+
+def _pace(workspace: Workspace, then: Reference, now: datetime) -> tuple[float, float]:
+    """Return the log's events a day in the days before the reference's cut and before the newest one."""
+    if not then.days:
+        return 0.0, 0.0
+    with workspace.connect() as connection:
+        before, lately = (
+            connection.execute(_EVENTS, [cut - timedelta(days=then.days), cut]).fetchone()[0] / then.days
+            for cut in (datetime.fromisoformat(then.cut), now)
+        )
+    return before, lately
 
 
 def beyond_chance(limits: DriftConfig, users: tuple[int, int]) -> DriftConfig:

@@ -48,6 +48,9 @@ def drift(
     limits = f"PSI above {report.psi:.2f} or KS above {report.ks:.2f}"
     then, now = report.users
     console.print(f"{report.drifted} of {len(report.shifts)} columns drifted: {limits} ({then:,} and {now:,} users).")
+    if report.days:
+        before, lately = report.pace
+        console.print(f"Events a day, which counts of past days follow: {before:,.1f} then, {lately:,.1f} now.")
     write_json(json, report)
     if report.drifted:
         raise typer.Exit(1)

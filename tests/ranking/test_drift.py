@@ -136,6 +136,8 @@ def test_a_world_at_rest_is_quiet_with_the_shipped_settings(trained: Workspace) 
     assert len(report.shifts) > 50
     assert [shift.name for shift in report.shifts if shift.psi > report.psi or shift.ks > report.ks] == []
     assert report.drifted == 0
+    before, lately = report.pace
+    assert 0.5 < lately / before < 2
 
 
 def test_the_reference_is_of_users_who_had_acted_lately(trained: Workspace) -> None:
@@ -169,4 +171,5 @@ def test_a_planted_shift_is_found(
     status, printed = rankhouse(workspace, "drift", "--json", str(file))
     assert status == 1
     assert "drifted" in printed
+    assert "Events a day" in printed
     assert json.loads(file.read_text(encoding="utf-8"))["reference_cut"] == report.reference_cut
