@@ -287,10 +287,12 @@ def arranged(
     """Return the rows of the list: pinned items, the arranged ones, then those that are tried out."""
     ranked = rows[np.argsort(-scores[rows], kind="stable")]
     pinned = _pinned_rows(pool, ranked, settings)
-    tried = _only_tried(pool)
-    free = ~np.isin(ranked, pinned)
-    explored = ranked[tried[ranked] & free][: max(min(settings.explore, ask.k - len(pinned)), 0)]
-    listed = ranked[~tried[ranked] & free]
+    listed = ranked[~np.isin(ranked, pinned)] if len(pinned) else ranked
+    explored = ranked[:0]
+    if EXPLORATION in pool.origins:
+        tried = _only_tried(pool)[listed]
+        explored = listed[tried][: max(min(settings.explore, ask.k - len(pinned)), 0)]
+        listed = listed[~tried]
     room = ask.k - len(explored)
     places = max(room - len(pinned), 0)
     if ask.unfamiliar is not None:
@@ -318,8 +320,6 @@ def _pinned_rows(pool: Pool, rows: np.ndarray, settings: OrderConfig) -> np.ndar
 
 def _only_tried(pool: Pool) -> np.ndarray:
     """Return which items only exploration proposed, bool per item."""
-    if EXPLORATION not in pool.origins:
-        return np.zeros(len(pool), bool)
     others = [origin for name, origin in pool.origins.items() if name != EXPLORATION]
     return pool.origins[EXPLORATION] & ~np.logical_or.reduce(others)
 
