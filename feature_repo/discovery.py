@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -53,18 +53,26 @@ class Definitions:
 
 def discover(data: DataSet) -> Definitions:
     """Collect the definitions for a data set: each module of `views` and `on_demand` has a function `define`."""
-    from feature_repo.entities import item, user
     from feature_repo.services import services
 
-    views = {name: view for name, view in _defined(feature_repo.views, data) if view is not None}
+    stored = discover_views(data)
+    views = {view.name: view for view in stored.views}
     on_demand = {name: view for name, view in _defined(feature_repo.on_demand, views) if view is not None}
     _check_unique_features([*views.values(), *on_demand.values()])
-    return Definitions(
-        entities=(user(data), item(data)),
-        views=tuple(views.values()),
+    return replace(
+        stored,
         on_demand=tuple(on_demand.values()),
-        services=services(tuple(views.values()), tuple(on_demand.values()), data.log_share),
+        services=services(stored.views, tuple(on_demand.values()), data.log_share),
     )
+
+
+def discover_views(data: DataSet) -> Definitions:
+    """Collect entities and feature views alone: what is built; on-demand views and services take as long again."""
+    from feature_repo.entities import item, user
+
+    views = [view for _, view in _defined(feature_repo.views, data) if view is not None]
+    _check_unique_features(views)
+    return Definitions(entities=(user(data), item(data)), views=tuple(views), on_demand=(), services=())
 
 
 def sql_path(view: str) -> Path:

@@ -21,11 +21,12 @@ from feature_repo.building.transform import ViewTransform, view_columns
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import TIME
 from feature_repo.data_set import DataSet
-from feature_repo.discovery import Definitions, discover, sql_path
+from feature_repo.discovery import Definitions, discover_views, sql_path
 from feature_repo.lake import new_connection, parquet
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from feature_repo.workspace import Workspace
 
@@ -43,7 +44,7 @@ def plan_features(workspace: Workspace, views: Sequence[str] = (), cuts: Iterabl
 
     Raises MissingError for an unknown view and where nothing was loaded.
     """
-    definitions = discover(DataSet.of(workspace))
+    definitions = discover_views(DataSet.of(workspace))
     return [plan for _, plan in _plans(workspace, definitions, views, cuts)]
 
 
@@ -55,12 +56,14 @@ def build_features(
 ) -> list[Plan]:
     """Compute what is missing and return what was done; a view that fails keeps its old files."""
     data = DataSet.of(workspace)
-    definitions = discover(data)
+    definitions = discover_views(data)
     planned = _plans(workspace, definitions, views, cuts)
     lanes = Lanes.of(workspace.config.engine, _events(workspace), sum(not plan.is_empty for _, plan in planned))
+    # The largest first: whatever view is last, the others have little left to wait for.
+    ordered = sorted(planned, key=lambda work: -_stored_bytes(workspace.feature_path(work[1].view)))
     with ThreadPoolExecutor(lanes.count) as pool:
-        built = pool.map(lambda work: _build(workspace, lanes, data, *work), planned)
-        for done, (_, plan) in enumerate(planned):
+        built = pool.map(lambda work: _build(workspace, lanes, data, *work), ordered)
+        for done, (_, plan) in enumerate(ordered):
             if progress is not None:
                 progress(plan.view, done, len(planned))
             next(built)
@@ -130,6 +133,10 @@ def _parts(transform: ViewTransform, events: int) -> int:
     """Return in how many parts a view of so many events is computed from scratch."""
     size = LIST_PART if any(sql_type.endswith("[]") for sql_type in transform.columns.values()) else PART
     return 1 + events // size
+
+
+def _stored_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.parquet"))
 
 
 def _events(workspace: Workspace) -> int:

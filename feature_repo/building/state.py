@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
 
@@ -41,7 +41,8 @@ class ViewState:
 
     def write(self, folder: Path) -> None:
         temporary = folder / f"{FILE}.tmp"
-        temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        temporary.write_text(json.dumps(own) + "\n", encoding="utf-8")
         os.replace(temporary, folder / FILE)
 
     @staticmethod

@@ -32,7 +32,7 @@ OUTPUTS: Final = (
 
 
 def compute(columns: Columns) -> dict[str, np.ndarray]:
-    from feature_repo.on_demand import loops
+    from feature_repo import pair_loops
 
     users = NumberedLists.of(columns["user_segments"])
     items = NumberedLists.of(columns["item_segments"])
@@ -42,7 +42,7 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     attributes = derived_lists(columns["user_segment_attributes"], RowLists.of)
     index = Index.of(items, replace(groups, values=pa.concat_arrays([groups.values, attributes.values])))
     out = np.empty((len(OUTPUTS), len(users.row)))
-    loops.lifts(
+    pair_loops.lifts(
         *index.lookup, index.left, users.row, groups.starts, groups.lengths,
         index.codes[: len(groups.values)], index.codes[len(groups.values) :],
         numbers_in(columns["user_segment_priors"]), PRIOR_EVENTS,

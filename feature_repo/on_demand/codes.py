@@ -79,7 +79,7 @@ def at_indices(values: np.ndarray, coded: pa.DictionaryArray) -> np.ndarray:
 class Lookup(NamedTuple):
     """Where a key first stands: in a table by key, or, where that were too large, by search in the sorted keys.
 
-    What is not used is empty. `loops.find` looks a key up.
+    What is not used is empty. `pair_loops.find` looks a key up.
     """
 
     table: np.ndarray

@@ -58,13 +58,13 @@ def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
-    from feature_repo.on_demand import loops
+    from feature_repo import pair_loops
 
     listed = _Neighbours.of(columns, sources)
     history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES], listed.items)
     one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
     pooled = np.empty((len(HOW), len(sources), len(history.row)), np.float32)
-    loops.similarities(
+    pair_loops.similarities(
         history.order, one_fit, history.row, history.start, history.length, history.code, history.fading, _POSITION,
         listed.items.size + 1, listed.row, listed.code, listed.length, listed.weight, pooled,
     )  # fmt: skip
@@ -91,13 +91,13 @@ class _History:
 
     @classmethod
     def of(cls, items: Column, times: Column, listed: Codes) -> Self:
-        from feature_repo.on_demand import loops
+        from feature_repo import pair_loops
 
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
         time = elements(times).to_numpy(zero_copy_only=False).view(np.int64)
         fading = np.empty(len(time))
-        loops.fade(time, start, length, _FADING, fading)
+        pair_loops.fade(time, start, length, _FADING, fading)
         code = listed.find(numbered.lists.values)
         return cls(numbered.row, start, length, code, fading)
 

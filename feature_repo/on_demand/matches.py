@@ -49,12 +49,12 @@ class Pools:
     @classmethod
     def of(cls, left: NumberedLists, right: NumberedLists, block: np.ndarray) -> Self:
         """Match the lists of every pair and pool the numbers of the left ones (names, values + 1; `numbers_block`)."""
-        from feature_repo.on_demand import loops
+        from feature_repo import pair_loops
 
         index = Index.of(left, right.lists)
         pools = cls(*np.zeros((2, len(block), len(left.row))), np.zeros(len(left.row), np.int64))
         starts, lengths = right.lists.starts, right.lists.lengths
-        loops.pool(
+        pair_loops.pool(
             *index.lookup, index.left, right.row, starts, lengths, index.codes, block,
             pools.best, pools.total, pools.met,
         )  # fmt: skip

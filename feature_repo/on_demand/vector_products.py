@@ -55,11 +55,11 @@ class _Vectors:
 
 def _products(one_fit: np.ndarray, users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
     """Return dot product and cosine by row, float64, summed in an order that does not depend on the other rows."""
-    from feature_repo.on_demand import loops
+    from feature_repo import pair_loops
 
     user, item = derived_lists(users, _Vectors.of), derived_lists(items, _Vectors.of)
     dot, cosine = np.empty((2, len(one_fit)))
-    loops.products(
+    pair_loops.products(
         one_fit, row_numbers(users), row_numbers(items), user.matrix, item.matrix, user.size, item.size,
         user.length, item.length, dot, cosine,
     )  # fmt: skip

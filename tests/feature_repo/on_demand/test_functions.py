@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -217,3 +219,13 @@ def test_a_request_knows_its_hour_and_weekday() -> None:
 def test_no_rows() -> None:
     for module in MODULES:
         assert module.on_arrow(table_of(module.FUNCTION, [])).num_rows == 0
+
+
+def test_definitions_are_found_without_numba() -> None:
+    """It takes half a second to import, and more where loops are still to be compiled."""
+    finds = (
+        "import importlib, pkgutil, sys; import feature_repo.on_demand as found; "
+        "[importlib.import_module(f'{found.__name__}.{one.name}') for one in pkgutil.iter_modules(found.__path__)]; "
+        "sys.exit('numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", finds]).returncode == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.on_demand import loops
+from feature_repo import pair_loops
 from feature_repo.on_demand.codes import TABLE_CELLS, Codes, Lookup
 from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded
 from feature_repo.on_demand.shared import Shared
@@ -64,7 +64,7 @@ def test_a_key_is_found_where_it_first_stands(keys: list[int], wanted: list[int]
     expected = [keys.index(key) if key in keys else -1 for key in wanted]
     for cells in (10, TABLE_CELLS + 1):
         lookup = Lookup.of(np.array(keys, np.int64), cells)
-        assert [loops.find(*lookup, key) for key in wanted] == expected
+        assert [pair_loops.find(*lookup, key) for key in wanted] == expected
 
 
 @pytest.mark.parametrize(("lengths", "width"), [([2, 0, 3], 3), ([2, 2], 2), ([], 0), ([0], 0), ([1], 4)])

@@ -42,7 +42,7 @@ def _compiled(*arguments: types.Type) -> Callable[[Callable[..., None]], Callabl
 
 @njit(nogil=True)
 def find(table, keys, order, wanted):
-    """Return where a key first stands (`codes.Lookup`), -1 where it does not."""
+    """Return where a key first stands (`on_demand.codes.Lookup`), -1 where it does not."""
     if len(table):
         return np.int64(table[wanted])
     low, high = 0, len(keys)
