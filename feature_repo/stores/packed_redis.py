@@ -117,14 +117,14 @@ class RedisRecords:
 
     def read(self, asked: Sequence[tuple[PackedView, Sequence[Key | None]]]) -> list[list[bytes | None]]:
         """Return the records of distinct keys of several views, as they were at one moment; a null key has none."""
-        arrays = [_encoded(view.keys, [key for key in keys if key is not None]) for view, keys in asked]
+        encoded = [_encoded(view.keys, [key for key in keys if key is not None]) for view, keys in asked]
         commands = [
-            packed_command(_names(view)[0].encode(), array)
-            for (view, _), array in zip(asked, arrays, strict=True)
-            if len(array)
+            packed_command(_names(view)[0].encode(), fields)
+            for (view, _), fields in zip(asked, encoded, strict=True)
+            if len(fields)
         ]
         replies = iter(self._at_once(commands))
-        found = [next(replies) if len(array) else [] for array in arrays]
+        found = [next(replies) if len(fields) else [] for fields in encoded]
         return [
             records if None not in keys else _spread(records, keys)
             for records, (_, keys) in zip(found, asked, strict=True)
@@ -150,7 +150,8 @@ class RedisRecords:
 
     def declare(self, view: PackedView) -> None:
         """Make a view known, with its newest schema; raises ContractError where its records have other join keys."""
-        self._write(_names(view), view, pa.array([], pa.large_binary()), Blobs.of(pa.array([], pa.large_binary())))
+        nothing = Blobs.of(pa.array([], pa.large_binary()))
+        self._write(_names(view), view, nothing, nothing)
 
     def upsert(self, view: PackedView, keys: np.ndarray | Blobs, records: Blobs) -> None:
         """Write one record per key at once; an older record never replaces a newer one, an equally old one does.
@@ -185,9 +186,9 @@ class RedisRecords:
             self.client.unlink(*staged)
 
     def _write(
-        self, names: tuple[str, str], view: PackedView, keys: pa.Array, records: Blobs, seconds: int | None = None
+        self, names: tuple[str, str], view: PackedView, keys: Blobs, records: Blobs, seconds: int | None = None
     ) -> None:
-        parts = [part for blobs in (Blobs.of(keys), records) for part in (blobs.joined(), _ends(blobs))]
+        parts = [part for blobs in (keys, records) for part in (blobs.joined(), _ends(blobs))]
         lifetime = [] if seconds is None else [seconds]
         answer = self._upsert(keys=list(names), args=[*_described(view), len(records), *parts, *lifetime])
         _check(answer, view)
@@ -234,16 +235,16 @@ def _names(view: PackedView) -> tuple[str, str]:
     return _records_name(view, view.keys.text), f"{_base(*view.id)}:view"
 
 
-def _encoded(codec: KeyCodec, keys: Sequence[Key]) -> pa.Array:
+def _encoded(codec: KeyCodec, keys: Sequence[Key]) -> Blobs:
     if codec.kinds == (INTEGER,):
         return _as_bytes(np.array(keys, np.int64))
-    return pa.array(keys, pa.large_binary())
+    return Blobs.of(pa.array(keys, pa.large_binary()))
 
 
-def _as_bytes(keys: np.ndarray | Blobs) -> pa.Array:
+def _as_bytes(keys: np.ndarray | Blobs) -> Blobs:
     if isinstance(keys, np.ndarray):
-        keys = Blobs.of_rows((keys.view(np.uint64) ^ np.uint64(SHIFT)).astype(">u8"))
-    return keys.to_arrow()
+        return Blobs.of_rows((keys.view(np.uint64) ^ np.uint64(SHIFT)).astype(">u8"))
+    return keys
 
 
 def _ends(blobs: Blobs) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,16 +46,33 @@ def packed_commands(items: Sequence[HashFields]) -> bytes:
     return b"".join(commands)
 
 
-def packed_command(key: bytes, fields: pa.Array) -> bytes:
-    """Return one HMGET of many fields, a large binary array without nulls, as Redis' protocol has it.
+def packed_command(key: bytes, fields: Blobs) -> bytes:
+    """Return one HMGET of many fields as Redis' protocol has it.
 
-    >>> packed_command(b"k", pa.array([b"f", b""], pa.large_binary()))
+    >>> packed_command(b"k", Blobs.of(pa.array([b"f", b""])))
     b'*4\\r\\n$5\\r\\nHMGET\\r\\n$1\\r\\nk\\r\\n$1\\r\\nf\\r\\n$0\\r\\n\\r\\n'
     """
-    lengths = pc.binary_length(fields).cast(pa.large_string()).cast(pa.large_binary())
+    widths = np.diff(fields.offsets)
+    alike = widths[0] > 0 and bool((widths == widths[0]).all())
+    return (
+        _head(len(fields)) + _bulk_string(key) + (_of_one_width(fields, int(widths[0])) if alike else _of_any(fields))
+    )
+
+
+def _of_one_width(fields: Blobs, width: int) -> bytes:
+    """Pack strings of one length, as integer keys are."""
+    head = b"$%d\r\n" % width
+    packed = np.empty(len(fields), [("head", f"V{len(head)}"), ("field", f"V{width}"), ("end", "V2")])
+    packed["head"], packed["end"] = np.void(head), np.void(b"\r\n")
+    packed["field"] = np.frombuffer(fields.joined(), f"V{width}")
+    return packed.tobytes()
+
+
+def _of_any(fields: Blobs) -> bytes:
+    array = fields.to_arrow()
+    lengths = pc.binary_length(array).cast(pa.large_string()).cast(pa.large_binary())
     dollar, end, nothing = (pa.scalar(text, pa.large_binary()) for text in (b"$", b"\r\n", b""))
-    joined = Blobs.of(pc.binary_join_element_wise(dollar, lengths, end, fields, end, nothing))
-    return _head(len(fields)) + _bulk_string(key) + joined.joined()
+    return Blobs.of(pc.binary_join_element_wise(dollar, lengths, end, array, end, nothing)).joined()
 
 
 def _head(fields: int) -> bytes:
