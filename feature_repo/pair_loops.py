@@ -57,7 +57,7 @@ def find(table, keys, order, wanted):
 
 @_compiled(*_lookup, _int64s, _int64s, *_lists, _int64s, _matrix, _out, _out, types.int64[::1])
 def pool(table, keys, order, left, right, starts, lengths, codes, block, best, total, met):
-    """Pool the numbers of left lists (names, values + 1) that a pair's right list meets: greatest, sum, how many.
+    """Pool the numbers of left lists (values + 1, names) that a pair's right list meets: greatest, sum, how many.
 
     `left`: by pair, where its codes begin in the lookup; `right`: by pair, the number of its list of `codes`.
     """
@@ -66,8 +66,8 @@ def pool(table, keys, order, left, right, starts, lengths, codes, block, best, t
         for number in range(lengths[right[pair]]):
             place = find(table, keys, order, left[pair] + codes[start + number])
             met[pair] += place >= 0
-            for name in range(len(block)):
-                value = block[name, place]
+            for name in range(block.shape[1]):
+                value = block[place, name]
                 total[name, pair] += value
                 if number == 0 or value > best[name, pair]:
                     best[name, pair] = value
@@ -83,7 +83,7 @@ def lifts(
 
     `codes` and `attributes` are those of the user's groups and of what they are groups of, `priors` their shares.
     """
-    windows = len(events)
+    windows = events.shape[1]
     for pair in range(len(left)):
         start, count = starts[right[pair]], lengths[right[pair]]
         valued = 0
@@ -94,14 +94,14 @@ def lifts(
             attribute = find(table, keys, order, left[pair] + attributes[group])
             prior = priors[group]
             for window in range(windows):
-                mine, all_of_it = events[window, place], events[window, attribute]
+                mine, all_of_it = events[place, window], events[attribute, window]
                 share = (mine + prior_events * prior) / (all_of_it + prior_events)
                 lift, best = share / prior, 2 * windows + window
                 out[window, pair] += share
                 out[windows + window, pair] += lift
                 if group == start or not lift <= out[best, pair]:
                     out[best, pair] = lift
-            value = values[0, place]
+            value = values[place, 0]
             if value == value:
                 valued += 1
                 out[3 * windows, pair] += value

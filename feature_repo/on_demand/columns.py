@@ -146,6 +146,10 @@ def whole_seconds(column: Column) -> np.ndarray:
 
 
 def _whole_seconds(times: pa.Array) -> np.ndarray:
+    if len(times) and not times.null_count:
+        # Arrow's numbers as they are: a third of the time for a request's few rows.
+        numbered = np.frombuffer(times.buffers()[1], np.int64, len(times), 8 * times.offset)
+        return (numbered // _SECOND).astype(np.float64)
     moments = times.to_numpy(zero_copy_only=False)
     result = (moments.view(np.int64) // _SECOND).astype(np.float64)
     if times.null_count:

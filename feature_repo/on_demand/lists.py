@@ -128,7 +128,7 @@ def numbers_in(column: Column) -> np.ndarray:
 
 
 def numbers_block(columns: Mapping[str, Column], names: Sequence[str], missing: float = 0.0) -> np.ndarray:
-    """Return the values of parallel list columns as float64 (names, values + 1): `missing` for NaN and at the end.
+    """Return the values of parallel list columns as float64 (values + 1, names): `missing` for NaN and at the end.
 
     The end is where -1 leads: what a value that is not there has. Times are seconds.
     """
@@ -142,10 +142,10 @@ def numbers_block(columns: Mapping[str, Column], names: Sequence[str], missing: 
 
 
 def _block(numbers: Sequence[np.ndarray], missing: float) -> np.ndarray:
-    block = np.empty((len(numbers), len(numbers[0]) + 1))
-    for row, values in zip(block, numbers, strict=True):
-        row[:-1] = values
-    block[:, -1] = missing
+    block = np.empty((len(numbers[0]) + 1, len(numbers)))
+    for column, values in zip(block.T, numbers, strict=True):
+        column[:-1] = values
+    block[-1] = missing
     if not np.isnan(missing):
         block[np.isnan(block)] = missing
     return block

@@ -48,11 +48,11 @@ class Pools:
 
     @classmethod
     def of(cls, left: NumberedLists, right: NumberedLists, block: np.ndarray) -> Self:
-        """Match the lists of every pair and pool the numbers of the left ones (names, values + 1; `numbers_block`)."""
+        """Match the lists of every pair and pool the numbers of the left ones (values + 1, names; `numbers_block`)."""
         from feature_repo import pair_loops
 
         index = Index.of(left, right.lists)
-        pools = cls(*np.zeros((2, len(block), len(left.row))), np.zeros(len(left.row), np.int64))
+        pools = cls(*np.zeros((2, block.shape[1], len(left.row))), np.zeros(len(left.row), np.int64))
         starts, lengths = right.lists.starts, right.lists.lengths
         pair_loops.pool(
             *index.lookup, index.left, right.row, starts, lengths, index.codes, block,

@@ -64,7 +64,7 @@ class Shared:
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Give every row what was derived from its value."""
-        return values if self.row is None else values[self.row]
+        return values if self.row is None else values.take(self.row)
 
     @property
     def numbers(self) -> np.ndarray:
