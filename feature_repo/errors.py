@@ -5,7 +5,8 @@ RankhouseError
 ├── DataError       a file, a lake table or a row breaks its contract
 │   └── FutureError an event or a cut lies where the clock has not been yet
 ├── MissingError    something was not made yet: a lake, a view, a service, a model
-└── ContractError   two things that must fit do not: a model and its service, a view and its SQL
+├── ContractError   two things that must fit do not: a model and its service, a view and its SQL
+└── UnreachableError  a server that the configuration names does not answer
 
 Every message is built from facts: where, what was expected, what came, and the next step.
 The command line prints it and exits with status 2; nothing on disk has changed by then.
@@ -43,6 +44,10 @@ class MissingError(RankhouseError):
 
 class ContractError(RankhouseError):
     """Two things that must fit each other do not."""
+
+
+class UnreachableError(RankhouseError):
+    """A server that the configuration names does not answer."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

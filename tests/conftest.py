@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,3 +155,31 @@ def files_of() -> Callable[[Workspace], dict[str, bytes]]:
         return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis server of the tests' own, without a database number."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server on the PATH")
+    pytest.importorskip("redis", reason="Redis' client is not installed: rankhouse[redis]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([*command, "--dir", str(tmp_path_factory.mktemp("redis"))], stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("redis-server does not answer")

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.errors import MissingError
+from feature_repo.errors import MissingError, UnreachableError
 from feature_repo.stores.packed import SHIFT, Blobs, Layout, stored_time
 from feature_repo.stores.packed_keys import INTEGER, Key, KeyCodec, other_join_keys
 from feature_repo.stores.packed_view import PackedView
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = 8_192
 """While a script writes so many rows, some ten milliseconds, the server answers nobody."""
 _STAGED_SECONDS: Final = 3_600
+_CONNECT_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 30.0
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 _OTHER_KEYS: Final = b"OTHER_KEYS "
 _OLDER: Final = b"OLDER"
 _MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
@@ -107,14 +112,40 @@ return ''
 """
 
 
+def _answered(
+    method: Callable[Concatenate[RedisRecords, Parameters], Result],
+) -> Callable[Concatenate[RedisRecords, Parameters], Result]:
+    """Say which server it is that does not answer."""
+
+    @wraps(method)
+    def asking(self: RedisRecords, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        from redis.exceptions import ConnectionError as NoConnection
+        from redis.exceptions import TimeoutError as NoAnswer
+
+        try:
+            return method(self, *args, **kwargs)
+        except (NoConnection, NoAnswer) as problem:
+            place = self.client.connection_pool.connection_kwargs
+            where = place.get("path") or f"{place.get('host')}:{place.get('port')}"
+            raise UnreachableError(
+                "the online store in Redis",
+                expected=f"an answer from {where}",
+                got=str(problem),
+                fix="Start the server, or correct online_store.url in feature_store.yaml.",
+            ) from problem
+
+    return asking
+
+
 class RedisRecords:
-    """The records of every view on one server."""
+    """The records of every view on one server; raises UnreachableError where it does not answer."""
 
     def __init__(self, url: str) -> None:
         self.client = _client(url)
         self._upsert = self.client.register_script(_UPSERT)
         self._swap = self.client.register_script(_SWAP)
 
+    @_answered
     def read(self, asked: Sequence[tuple[PackedView, Sequence[Key | None]]]) -> list[list[bytes | None]]:
         """Return the records of distinct keys of several views, as they were at one moment; a null key has none."""
         encoded = [_encoded(view.keys, [key for key in keys if key is not None]) for view, keys in asked]
@@ -139,20 +170,24 @@ class RedisRecords:
                 raise reply
         return replies
 
+    @_answered
     def stored(self, view: PackedView) -> tuple[KeyCodec, Layout] | None:
         """Return the join keys and the newest schema of a view, None where it is new."""
         keys, layout = self.client.hmget(_names(view)[1], "keys", "layout")
         return None if keys is None else (KeyCodec.from_text(keys.decode()), self.layout(view, int(layout)))
 
+    @_answered
     def layout(self, view: PackedView, number: int) -> Layout:
         """Return a schema that records of a view were written in."""
         return Layout.from_text(self.client.hget(_names(view)[1], f"layout:{number}").decode())
 
+    @_answered
     def declare(self, view: PackedView) -> None:
         """Make a view known, with its newest schema; raises ContractError where its records have other join keys."""
         nothing = Blobs.of(pa.array([], pa.large_binary()))
         self._write(_names(view), view, nothing, nothing)
 
+    @_answered
     def upsert(self, view: PackedView, keys: np.ndarray | Blobs, records: Blobs) -> None:
         """Write one record per key at once; an older record never replaces a newer one, an equally old one does.
 
@@ -160,6 +195,7 @@ class RedisRecords:
         """
         self._write(_names(view), view, _as_bytes(keys), records)
 
+    @_answered
     def replace(self, view: PackedView, newest: int | None, batches: Iterator[tuple[np.ndarray | Blobs, Blobs]]) -> int:
         """Swap a view's records, unless they are newer than `newest`; readers see the old ones or the new.
 
@@ -193,6 +229,7 @@ class RedisRecords:
         answer = self._upsert(keys=list(names), args=[*_described(view), len(records), *parts, *lifetime])
         _check(answer, view)
 
+    @_answered
     def drop(self, view: PackedView) -> None:
         """Forget a view and its records."""
         _, name = _names(view)
@@ -211,7 +248,7 @@ def _client(url: str) -> Redis:
             got=str(problem),
             fix="Install rankhouse[redis].",
         ) from problem
-    return Redis.from_url(url)
+    return Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS)
 
 
 def _check(answer: bytes, view: PackedView) -> None:

@@ -18,7 +18,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from feature_repo.columns import ITEM
-from feature_repo.errors import MissingError, RankhouseError
+from feature_repo.errors import MissingError, RankhouseError, UnreachableError
 from ranking.serving.clock import ServingClock
 from ranking.serving.current import Current
 from ranking.serving.events import EventSink
@@ -256,6 +256,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RankhouseError)
     async def _(_: Request, error: RankhouseError) -> Response:
+        if isinstance(error, UnreachableError):
+            return _refused(503, str(error))
         return _refused(404 if isinstance(error, MissingError) else 422, str(error))
 
     @app.exception_handler(NotReady)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from feast.types import Int64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.errors import DataError, MissingError
+from feature_repo.errors import DataError, MissingError, UnreachableError
 from feature_repo.stores.bulk import BulkReader
 from feature_repo.stores.online_redis import PackedRedisOnlineStore
 from feature_repo.stores.packed import Blobs
@@ -200,6 +201,22 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(MissingError, match=r"Install rankhouse\[redis\]"):
         RedisRecords("redis://localhost")
+
+
+def test_a_server_that_does_not_answer_is_named(redis_config: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        store, config = PackedRedisOnlineStore(), redis_config(url=f"redis://:secret@127.0.0.1:{port}/0")
+        for call in (
+            lambda: clicks(store, config, [1]),
+            lambda: store.write_table(config, view_of(), table([1], [1])),
+            lambda: store.replace_view(config, view_of(), table([1], [1])),
+            lambda: store.update(config, [], [view_of()], [], [USER], True),
+        ):
+            with pytest.raises(UnreachableError, match=f"an answer from 127.0.0.1:{port}") as raised:
+                call()
+            assert "secret" not in str(raised.value)
 
 
 @given(st.binary(max_size=4), st.lists(st.binary(max_size=12), min_size=1, max_size=5))
