@@ -11,14 +11,16 @@ SELECT
     CAST(target_weight AS DECIMAL(18, 4)) AS weight,
     TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
     CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-    coalesce(event_timestamp - lag(event_timestamp) OVER visits, INTERVAL 999 DAY) AS since,
-    coalesce(lead(event_timestamp) OVER visits - event_timestamp, INTERVAL 999 DAY) AS until,
-    CAST(row_number() OVER (day ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_day,
-    CAST(row_number() OVER (day ORDER BY event_timestamp DESC) = 1 AS INTEGER) AS last_of_day
+    coalesce(epoch_us(event_timestamp) - lag(epoch_us(event_timestamp)) OVER visits, 999 * 86400000000) AS since,
+    coalesce(lead(epoch_us(event_timestamp)) OVER visits - epoch_us(event_timestamp), 999 * 86400000000) AS until,
+    CAST(lag(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
+        AS first_of_day,
+    CAST(lead(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
+        AS last_of_day
 FROM own_events
 WINDOW
     visits AS (PARTITION BY item_id, user_id ORDER BY event_timestamp),
-    day AS (PARTITION BY item_id, CAST(event_timestamp AS DATE));
+    line AS (PARTITION BY item_id ORDER BY event_timestamp);
 
 WITH totals AS (
     SELECT
@@ -39,10 +41,10 @@ WITH totals AS (
         sum(sum(in_all * consumed)) OVER history AS consumed_all,
         sum(sum(in_7d)) OVER history AS events_7d,
         sum(sum(in_30d)) OVER history AS events_30d,
-        sum(sum(entering * CAST(since > INTERVAL 7 DAY AS INTEGER)
-            - leaving_7d * CAST(until > INTERVAL 7 DAY AS INTEGER))) OVER history AS users_7d,
-        sum(sum(entering * CAST(since > INTERVAL 30 DAY AS INTEGER)
-            - leaving_30d * CAST(until > INTERVAL 30 DAY AS INTEGER))) OVER history AS users_30d,
+        sum(sum(entering * CAST(since > 7 * 86400000000 AS INTEGER)
+            - leaving_7d * CAST(until > 7 * 86400000000 AS INTEGER))) OVER history AS users_7d,
+        sum(sum(entering * CAST(since > 30 * 86400000000 AS INTEGER)
+            - leaving_30d * CAST(until > 30 * 86400000000 AS INTEGER))) OVER history AS users_30d,
         sum(sum(entering * first_of_day - leaving_7d * last_of_day)) OVER history AS days_7d,
         sum(sum(entering * first_of_day - leaving_30d * last_of_day)) OVER history AS days_30d,
         sum(sum(entering * first_of_day)) OVER history AS days_all,

@@ -7,11 +7,13 @@ SELECT
     CAST(target_weight AS DECIMAL(18, 4)) AS weight,
     TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
     CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-    CAST(row_number() OVER (day ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_day,
-    CAST(row_number() OVER (day ORDER BY event_timestamp DESC) = 1 AS INTEGER) AS last_of_day,
+    CAST(lag(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
+        AS first_of_day,
+    CAST(lead(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
+        AS last_of_day,
     CAST(row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_item
 FROM own_events
-WINDOW day AS (PARTITION BY user_id, CAST(event_timestamp AS DATE));
+WINDOW line AS (PARTITION BY user_id ORDER BY event_timestamp);
 
 WITH totals AS (
     SELECT
