@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 ROOM: Final = 1 << 24
-"""Events that the engine's memory holds: a lane for every time that it holds the log."""
+"""Events that the engine's memory holds: a lane for every time that it holds those of a view."""
 MOST: Final = 4
 """Beyond it a lane's memory gets small, and there are hardly more views of much work."""
 _LIMIT: Final = re.compile(r"([0-9.]+) ?(.*)")
@@ -32,7 +32,7 @@ class Lanes:
 
     @classmethod
     def of(cls, engine: EngineConfig, events: int, views: int) -> Lanes:
-        """Choose lanes for a log; one that is large leaves memory for a single view."""
+        """Choose lanes for so many events that a view holds; many leave memory for a single view."""
         threads = engine.threads or _usual_threads(engine)
         count = max(1, min(threads, views, MOST, ROOM // max(events, 1)))
         return cls(count, max(1, threads // count))

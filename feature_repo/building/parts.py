@@ -7,21 +7,23 @@ is always there: a view without a row yet is still a source that can be read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.building.transform import RESULT, ViewTransform
+from feature_repo.building.runs import Runs
+from feature_repo.building.snapshots import DAY
+from feature_repo.building.transform import ViewTransform
 from feature_repo.columns import CREATED, TIME
 from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
 
     from feature_repo.building.plan import Plan
 
@@ -63,33 +65,30 @@ def write_parts(
     connection: duckdb.DuckDBPyConnection,
     transform: ViewTransform,
     folder: Path,
+    runs: Runs,
     plan: Plan,
 ) -> Replacement:
-    """Write the rows of `computed` that are stamped with affected snapshots into new files for their months.
+    """Write computed rows into new files for their months.
 
     Rows of the old files stay unless they are stamped with a dropped snapshot; those of a moved one, of keys that are
-    not in the table `touched`, stay too, under its new stamp. `whole` takes every computed row and keeps no old one.
+    not in the table `touched`, stay too, under its new stamp. `whole` keeps none of them.
     """
     whole = plan.whole
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
-    _register_times(connection, "written", plan.affected)
     _register_times(connection, "dropped", plan.dropped)
     _register_times(connection, "moved", *plan.moved.T)
-    fresh = f"(SELECT * FROM {RESULT})" if whole else f"(SELECT * FROM {RESULT} WHERE {TIME} IN (FROM written))"
     old = {path.name for path in folder.glob("*.parquet")} - {EMPTY}
-    months = _months(connection, fresh)
-    touched = months if whole else months | (old & _months(connection, "dropped"))
+    fresh = _by_month(runs.days())
+    touched = set(fresh) if whole else set(fresh) | (old & set(_by_month((plan.dropped // DAY).tolist())))
     files: dict[str, str] = {}
     for name in sorted(touched):
-        kept = None if whole or name not in old else folder / name
-        temporary = f".{name}.tmp"
-        rows = f"SELECT *, {TIME} AS {CREATED} FROM {fresh} WHERE {_within(name)}"
-        if kept is not None:
-            rows += "".join(f" UNION ALL BY NAME {old}" for old in _kept(transform, kept, moved=len(plan.moved) > 0))
-        if _write_month(connection, transform, folder / temporary, rows):
-            files[name] = temporary
+        tables = runs.read(fresh.get(name, []))
+        if not whole and name in old:
+            tables = _with_kept(connection, transform, tables, folder / name, moved=len(plan.moved) > 0)
+        if _write(transform, folder / f".{name}.tmp", tables):
+            files[name] = f".{name}.tmp"
     if not (folder / EMPTY).exists() or whole:
         files[EMPTY] = f".{EMPTY}.tmp"
         write_empty(transform.columns, folder / files[EMPTY])
@@ -118,62 +117,76 @@ def _arrow_type(sql_type: str) -> pa.DataType:
     return pa.list_(_arrow_type(sql_type[:-2])) if sql_type.endswith("[]") else _ARROW_TYPES[sql_type]
 
 
-def _write_month(
+def _by_month(days: Sequence[int]) -> dict[str, list[int]]:
+    """Return the days, numbered from 1970-01-01, by the file that their rows belong to."""
+    months: dict[str, list[int]] = {}
+    for day, month in zip(days, np.array(days, "datetime64[D]").astype("datetime64[M]").astype(str), strict=True):
+        months.setdefault(f"{month}.parquet", []).append(day)
+    return months
+
+
+def _with_kept(
     connection: duckdb.DuckDBPyConnection,
     transform: ViewTransform,
+    tables: Iterable[pa.Table],
     path: Path,
-    rows: str,
-) -> bool:
-    """Write one month's rows, a query; return False, and no file, where there are none."""
-    columns = ", ".join(f'"{column}"' for column in transform.columns)
+    *,
+    moved: bool,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a month's file that stay, with new ones among them, in order."""
+    rows = list(_kept(transform, path, moved=moved))
+    fresh = list(tables)
+    if fresh:
+        connection.register("fresh", pa.concat_tables(fresh))
+        rows.append("SELECT * FROM fresh")
     order = ", ".join([TIME, *(f'"{key}"' for key in transform.keys)])
+    query = f"SELECT * FROM ({' UNION ALL BY NAME '.join(rows)}) ORDER BY {order}"
+    yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
+    if fresh:
+        connection.unregister("fresh")
+
+
+def _kept(transform: ViewTransform, path: Path, *, moved: bool) -> Iterator[str]:
+    """Yield the queries of an old file's rows that stay."""
+    old = f"(SELECT * EXCLUDE ({CREATED}) FROM {parquet([str(path)])})"
+    yield f"SELECT * FROM {old} WHERE {TIME} NOT IN (FROM dropped)"
+    if moved:
+        keys = ", ".join(f'"{key}"' for key in transform.keys)
+        yield (
+            f"SELECT old.* REPLACE (moved.stamp AS {TIME}) FROM {old} AS old "
+            f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})"
+        )
+
+
+def _write(transform: ViewTransform, path: Path, tables: Iterable[pa.Table | pa.RecordBatch]) -> bool:
+    """Write one file; return False, and no file, where there are no rows."""
     schema = arrow_schema(transform.columns)
-    reader = connection.sql(f"SELECT {columns} FROM ({rows}) ORDER BY {order}").to_arrow_reader(ROW_GROUP)
     written = 0
     # DuckDB's own writer marks a column as required where it happens to hold no null: bytes would depend on the plan.
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for group in _row_groups(reader):
-            writer.write_table(group.cast(schema), row_group_size=ROW_GROUP)
+        for group in _row_groups(tables):
+            rows = group.append_column(CREATED, group[TIME]).select(schema.names).cast(schema)
+            writer.write_table(rows, row_group_size=ROW_GROUP)
             written += group.num_rows
     if not written:
         path.unlink()
     return written > 0
 
 
-def _within(name: str) -> str:
-    """Return the condition of the month of a file."""
-    start = f"TIMESTAMPTZ '{name.removesuffix('.parquet')}-01 00:00:00+00'"
-    return f"{TIME} >= {start} AND {TIME} < {start} + INTERVAL 1 MONTH"
-
-
-def _kept(transform: ViewTransform, path: Path, *, moved: bool) -> Iterator[str]:
-    """Yield the queries of an old file's rows that stay."""
-    old = parquet([str(path)])
-    yield f"SELECT * FROM {old} WHERE {TIME} NOT IN (FROM dropped)"
-    if moved:
-        keys = ", ".join(f'"{key}"' for key in transform.keys)
-        yield (
-            f"SELECT old.* REPLACE (moved.stamp AS {TIME}, moved.stamp AS {CREATED}) FROM {old} AS old "
-            f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})"
-        )
-
-
-def _row_groups(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+def _row_groups(tables: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yield tables of ROW_GROUP rows, the last one shorter, however the batches are cut."""
     held: list[pa.RecordBatch] = []
-    for batch in reader:
-        held.append(batch)
-        while sum(part.num_rows for part in held) >= ROW_GROUP:
-            table = pa.Table.from_batches(held)
-            yield table.slice(0, ROW_GROUP)
-            held = table.slice(ROW_GROUP).to_batches()
-    if held:
+    rows = 0
+    for table in tables:
+        held += table.to_batches() if isinstance(table, pa.Table) else [table]
+        rows += table.num_rows
+        while rows >= ROW_GROUP:
+            whole = pa.Table.from_batches(held)
+            yield whole.slice(0, ROW_GROUP)
+            held = whole.slice(ROW_GROUP).to_batches()
+            rows -= ROW_GROUP
+    if rows:
         yield pa.Table.from_batches(held)
-
-
-def _months(connection: duckdb.DuckDBPyConnection, relation: str) -> set[str]:
-    rows = connection.execute(f"SELECT DISTINCT strftime({TIME}, '%Y-%m') FROM {relation}").fetchall()
-    return {f"{row[0]}.parquet" for row in rows}
 
 
 def _register_times(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from feature_repo.building.lanes import Lanes
 from feature_repo.building.moments import own_snapshots
 from feature_repo.building.parts import EMPTY, pushed_files, write_empty, write_parts
 from feature_repo.building.plan import Plan, log_change, plan_view
+from feature_repo.building.rows import stamped
+from feature_repo.building.runs import Runs
+from feature_repo.building.shares import PART, PARTS_IN_FILE, WHOLE, Share, dealt, keys_dealt
 from feature_repo.building.snapshots import workspace_calendar
 from feature_repo.building.state import ViewState
 from feature_repo.building.transform import ViewTransform, view_columns
@@ -29,11 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from feature_repo.workspace import Workspace
-
-PART: Final = 1 << 24
-"""Events that are computed at once; more and the keys are computed in parts."""
-LIST_PART: Final = 1 << 19
-"""The same for a view of lists: it holds every entry of a key at every moment of the key before it folds them."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the view at work, how many are done, how many there are."""
@@ -58,15 +57,15 @@ def build_features(
     data = DataSet.of(workspace)
     definitions = discover_views(data)
     planned = _plans(workspace, definitions, views, cuts)
-    lanes = Lanes.of(workspace.config.engine, _events(workspace), sum(not plan.is_empty for _, plan in planned))
     # The largest first: whatever view is last, the others have little left to wait for.
-    ordered = sorted(planned, key=lambda work: -_stored_bytes(workspace.feature_path(work[1].view)))
-    with ThreadPoolExecutor(lanes.count) as pool:
-        built = pool.map(lambda work: _build(workspace, lanes, data, *work), ordered)
-        for done, (_, plan) in enumerate(ordered):
+    work = sorted((pair for pair in planned if not pair[1].is_empty), key=lambda pair: _size(workspace, pair[0]))
+    lanes = Lanes.of(workspace.config.engine, _held(workspace, work), len(work))
+    with _dealt(workspace, work) as shares, ThreadPoolExecutor(lanes.count) as pool:
+        built = [pool.submit(_build, workspace, lanes, data, *pair, shares[pair[1].view]) for pair in work]
+        for done, ((_, plan), result) in enumerate(zip(work, built, strict=True), len(planned) - len(work)):
             if progress is not None:
                 progress(plan.view, done, len(planned))
-            next(built)
+            result.result()
     _write_empty_sources(workspace, definitions)
     if progress is not None:
         progress("", len(planned), len(planned))
@@ -115,24 +114,59 @@ def _versions(workspace: Workspace, table: str) -> np.ndarray:
     return times["time"].to_numpy()
 
 
-def _build(workspace: Workspace, lanes: Lanes, data: DataSet, transform: ViewTransform, plan: Plan) -> None:
-    if plan.is_empty:
-        return
+@contextmanager
+def _dealt(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> Iterator[dict[str, Sequence[Share]]]:
+    """Deal a log that is too large to be computed at once; yield the shares of each view."""
+    events = _events(workspace)
+    large = {True: PART, False: PARTS_IN_FILE * PART}
+    keys = {
+        transform.name: keys_dealt(list(transform.keys))[0]
+        for transform, plan in work
+        if plan.whole and keys_dealt(list(transform.keys)) and events > large[transform.has_lists]
+    }
+    with dealt(workspace, sorted(set(keys.values()))) as logs:
+        shares: dict[str, Sequence[Share]] = {plan.view: WHOLE for _, plan in work}
+        for transform, plan in work:
+            if plan.view in keys:
+                log = logs[keys[plan.view]]
+                shares[plan.view] = log.fine() if transform.has_lists else log.coarse()
+        yield shares
+
+
+def _build(
+    workspace: Workspace, lanes: Lanes, data: DataSet, transform: ViewTransform, plan: Plan, shares: Sequence[Share]
+) -> None:
     folder = workspace.feature_path(plan.view)
-    with lanes.connect(workspace, plan.view) as connection:
-        pushed = () if plan.whole else pushed_files(folder)
-        parts = _parts(transform, _events(workspace) * lanes.count) if plan.whole else 1
-        transform.compute(connection, data, plan.calendar, plan.bases, parts, pushed, plan.moved)
-        replacement = write_parts(connection, transform, folder, plan)
+    runs = Runs(workspace.data_dir / "spill" / "runs" / plan.view)
+    try:
+        with lanes.connect(workspace, plan.view) as connection:
+            pushed = () if plan.whole else pushed_files(folder)
+            for table in transform.rows(connection, data, plan.calendar, plan.bases, shares, pushed, plan.moved):
+                runs.add(table if plan.whole else stamped(table, plan.affected))
+            replacement = write_parts(connection, transform, folder, runs, plan)
+    finally:
+        runs.close()
     ViewState.forget(folder)
     replacement.commit()
     plan.target.write(folder)
 
 
-def _parts(transform: ViewTransform, events: int) -> int:
-    """Return in how many parts a view of so many events is computed from scratch."""
-    size = LIST_PART if any(sql_type.endswith("[]") for sql_type in transform.columns.values()) else PART
-    return 1 + events // size
+def _held(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> int:
+    """Return how many events a view may hold at once: of a log that is dealt, a file."""
+    events = _events(workspace)
+    return min(events, PARTS_IN_FILE * PART) if all(plan.whole for _, plan in work) else events
+
+
+def _size(workspace: Workspace, transform: ViewTransform) -> tuple[int, bool]:
+    """Return what sorts the largest view first: by its files, and before it has any, views of lists."""
+    stored = sum(path.stat().st_size for path in workspace.feature_path(transform.name).glob("*.parquet"))
+    return -stored, not transform.has_lists
+
+
+def _held(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> int:
+    """Return how many events a view may hold at once: of a log that is dealt, a file."""
+    events = _events(workspace)
+    return min(events, PARTS_IN_FILE * PART) if all(plan.whole for _, plan in work) else events
 
 
 def _stored_bytes(folder: Path) -> int:

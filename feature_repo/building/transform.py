@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
+from feature_repo.building.cells import with_cells_sql
 from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql, touch_pushed
 from feature_repo.building.moments import RARE, create_snapshots, register_snapshots
+from feature_repo.building.rows import faulty_row, rows_of_change, with_pushed
+from feature_repo.building.shares import WHOLE, Share
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, ITEM, TIME, USER
 from feature_repo.errors import ContractError, did_you_mean
@@ -72,6 +76,10 @@ class ViewTransform:
         return set(self.keys) <= {USER, ITEM}
 
     @property
+    def has_lists(self) -> bool:
+        return any(sql_type.endswith("[]") for sql_type in self.features.values())
+
+    @property
     def schema_digest(self) -> str:
         from hashlib import sha256
 
@@ -83,45 +91,78 @@ class ViewTransform:
         data: DataSet,
         snapshots: np.ndarray,
         bases: np.ndarray | None = None,
-        parts: int = 1,
+        shares: Sequence[Share] = WHOLE,
         pushed: Sequence[Path] = (),
         moved: np.ndarray | None = None,
     ) -> None:
-        """Fill the temporary table `computed` with the view's rows over the snapshots (int64 microseconds, ascending).
+        """Fill the temporary table `computed` with what `rows` yields."""
+        tables = list(self.rows(connection, data, snapshots, bases, shares, pushed, moved))
+        connection.register("yielded", pa.concat_tables(tables))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS SELECT * FROM yielded")
+        connection.unregister("yielded")
 
-        `connection` sees events, users and items. Rows whose features equal those of the key's row before are left out.
-        `bases` are those of the snapshots whose rows exist already: only keys that change at the others have rows then,
-        and the rows at a base are there to compare with. What reads no events of other keys is computed in so many
-        parts, each with a share of the keys, in a fraction of the memory. `pushed`: files of rows that events pushed
-        between snapshots; a row after one of them is a row of change, since not the row before is what it replaces.
-        `moved` (pairs, 2), see `Plan`: of the snapshots that take a place only keys have rows that have events between.
+    def rows(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        data: DataSet,
+        snapshots: np.ndarray,
+        bases: np.ndarray | None = None,
+        shares: Sequence[Share] = WHOLE,
+        pushed: Sequence[Path] = (),
+        moved: np.ndarray | None = None,
+    ) -> Iterator[pa.Table]:
+        """Yield the view's rows over the snapshots (int64 microseconds, ascending), a table per share of the keys.
+
+        `connection` sees events, users and items. Tables are sorted by time, then keys; rows whose features equal those
+        of the key's row before are left out. `bases` are those of the snapshots whose rows exist already: only keys
+        that change at the others have rows then, and the rows at a base are there to compare with. What reads no
+        events of other keys is computed share by share, in a fraction of the memory. `pushed`: files of rows that
+        events pushed between snapshots; a row after one of them is a row of change, since not the row before is what
+        it replaces. `moved` (pairs, 2), see `Plan`: of the snapshots that take a place only keys have rows that have
+        events between.
         """
         known = snapshots[:0] if bases is None else bases
         self._set_up(connection, data, snapshots)
         own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, known, moved)
-        between = self._pushed(pushed) if pushed else None
+        between = self._pushed(connection, pushed)
         if between is not None and moved is not None and len(moved):
-            touch_pushed(connection, between, list(self.keys), moved)
+            connection.register("pushed_rows", between)
+            touch_pushed(connection, "FROM pushed_rows", list(self.keys), moved)
+            connection.unregister("pushed_rows")
         with self._explained():
-            select = self._opened(connection, own, snapshots, known)
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS {self._no_rows}")
-            for part in range(parts if self.sql.in_parts else 1):
-                if self.sql.in_parts and parts > 1:
-                    share = f"WHERE hash({_quoted(next(iter(self.keys)))}) % {parts} = {part}"
-                    connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own} {share}")
-                connection.execute(f"INSERT INTO {RESULT} {self._rows_of_change(select, between)}")
-        self._check_keys(connection)
+            select = self._opened(connection, own, snapshots, known, repeated=len(shares) > 1)
+            for query in self._by_share(connection, self._cast(select), shares, snapshots):
+                table = connection.sql(query).to_arrow_table()
+                yield self._rows_of_change(table, between)
+
+    def _by_share(
+        self, connection: duckdb.DuckDBPyConnection, select: str, shares: Sequence[Share], snapshots: np.ndarray
+    ) -> Iterator[str]:
+        """Yield the query of each share's rows, to be run before the next one is asked for."""
+        if len(shares) == 1:
+            yield select
+        elif self.sql.in_parts:
+            for share in shares:
+                self._create_own_events(connection, share.of(share.relation), snapshots)
+                yield select
+        else:
+            connection.execute(f"CREATE TEMP TABLE every_row AS {select}")
+            for share in shares:
+                yield share.of("every_row")
 
     def open(self, connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> str:
         """Make all that the SQL reads, and return a query of the view's rows, to be run again after each `move`."""
         self._set_up(connection, data, snapshots)
         own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, snapshots[:0])
         with self._explained():
-            return self._rows_of_change(self._opened(connection, own, snapshots, snapshots[:0]))
+            return self._cast(self._opened(connection, own, snapshots, snapshots[:0]))
 
     def move(self, connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray) -> None:
         """Take what `open` made to other snapshots."""
         (register_snapshots if self.sql.reads(*RARE) else create_snapshots)(connection, snapshots)
+        if self.sql.reads("cell"):
+            own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, snapshots[:0])
+            self._create_own_events(connection, own, snapshots)
         self._create_changes(connection, snapshots, snapshots[:0])
 
     @staticmethod
@@ -129,29 +170,42 @@ class ViewTransform:
         create_attributes(connection, data.user_attributes, data.item_attributes)
         register_snapshots(connection, snapshots)
 
-    def _opened(self, connection: duckdb.DuckDBPyConnection, own: str, snapshots: np.ndarray, known: np.ndarray) -> str:
-        """Create the views of the file, check its query and return it."""
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {own}")
+    def _opened(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        own: str,
+        snapshots: np.ndarray,
+        known: np.ndarray,
+        *,
+        repeated: bool = False,
+    ) -> str:
+        """Create the views of the file, check its query and return it.
+
+        Where the query is to be `repeated` for other events of `own_events`, views that read none of them are computed
+        just once.
+        """
+        self._create_own_events(connection, own, snapshots)
         # A table that a file misspells must not turn out to be a variable of this module.
         connection.execute("SET python_enable_replacements = false")
         connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM own_events")
         *preface, select = self._statements(connection)
-        for statement in preface:
-            connection.execute(statement.replace("CREATE TEMP VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+        once = self.sql.apart(preface) if repeated and self.sql.in_parts else set()
+        for place, statement in enumerate(preface):
+            kind = "TABLE" if place in once else "VIEW"
+            connection.execute(statement.replace("CREATE TEMP VIEW", f"CREATE OR REPLACE TEMP {kind}", 1))
         self._create_changes(connection, snapshots, known)
         self._check(connection.sql(select))
         return select
+
+    def _create_own_events(self, connection: duckdb.DuckDBPyConnection, events: str, snapshots: np.ndarray) -> None:
+        if self.sql.reads("cell"):
+            events = with_cells_sql(connection, events, self.sql.windows, snapshots)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW own_events AS {events}")
 
     def _create_changes(self, connection: duckdb.DuckDBPyConnection, snapshots: np.ndarray, known: np.ndarray) -> None:
         if self.sql.reads("changes") and len(snapshots):
             keys, windows = list(self.keys), self.sql.windows
             create_changes(connection, keys, windows, snapshots, known, own=self.sql.in_parts)
-
-    @property
-    def _no_rows(self) -> str:
-        columns = {name: kind for name, kind in self.columns.items() if name != CREATED}
-        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in columns.items())
-        return f"SELECT {nulls} LIMIT 0"
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -168,25 +222,27 @@ class ViewTransform:
                 fix="Mend the file.",
             ) from error
 
-    def _rows_of_change(self, select: str, pushed: str | None = None) -> str:
-        columns = [*self.keys, TIME, *self.features]
-        cast = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in columns)
-        features = ", ".join(map(_quoted, self.features))
-        # At one time a pushed row comes first: the row of the snapshot takes its place.
-        order = TIME if pushed is None else f"{TIME}, is_pushed DESC"
-        line = f"(PARTITION BY {', '.join(map(_quoted, self.keys))} ORDER BY {order})"
-        changed = f"row({features}) IS DISTINCT FROM lag(row({features})) OVER {line}"
-        if pushed is None:
-            return f"SELECT {cast} FROM ({select}) QUALIFY {changed}"
-        return (
-            f"SELECT {cast} FROM (SELECT *, false AS is_pushed FROM ({select}) UNION ALL BY NAME {pushed}) "
-            f"QUALIFY NOT is_pushed AND ({changed} OR lag(is_pushed) OVER {line})"
-        )
+    def _cast(self, select: str) -> str:
+        names = (*self.keys, TIME, *self.features)
+        columns = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in names)
+        return f"SELECT {columns} FROM ({select})"
 
-    def _pushed(self, files: Sequence[Path]) -> str:
-        """Return the query of the keys and times of pushed rows."""
+    def _rows_of_change(self, table: pa.Table, pushed: pa.Table | None) -> pa.Table:
+        table = table.combine_chunks()
+        fault = faulty_row(table, list(self.keys))
+        if fault is not None:
+            raise self._second_row(fault)
+        if pushed is not None:
+            table = with_pushed(table, pushed)
+        return rows_of_change(table, list(self.keys), list(self.features))
+
+    def _pushed(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table | None:
+        """Read the keys and times of pushed rows."""
+        if not files:
+            return None
         keys = ", ".join(map(_quoted, self.keys))
-        return f"SELECT DISTINCT {keys}, {TIME}, true AS is_pushed FROM {parquet([str(path) for path in files])}"
+        source = parquet([str(path) for path in files])
+        return connection.sql(f"SELECT DISTINCT {keys}, {TIME} FROM {source}").to_arrow_table()
 
     def _statements(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         statements = [statement.query.strip().rstrip(";") for statement in connection.extract_statements(self.sql.code)]
@@ -218,21 +274,13 @@ class ViewTransform:
                 fix="Make the SQL and the schema agree.",
             )
 
-    def _check_keys(self, connection: duckdb.DuckDBPyConnection) -> None:
-        keys = ", ".join(map(_quoted, self.keys))
-        nulls = " OR ".join(f"{_quoted(name)} IS NULL" for name in (*self.keys, TIME))
-        row = connection.execute(f"SELECT * FROM {RESULT} WHERE {nulls} LIMIT 1").fetchone()
-        if row is None:
-            row = connection.execute(
-                f"SELECT {keys}, {TIME} FROM {RESULT} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
-            ).fetchone()
-        if row is not None:
-            raise ContractError(
-                self.sql.path,
-                expected=f"one row per ({', '.join(self.keys)}) and {TIME}, none of them null",
-                got=f"a second or a null one: {', '.join(str(value) for value in row[: len(self.keys) + 1])}",
-                fix="Aggregate by the join keys and the snapshot.",
-            )
+    def _second_row(self, row: tuple) -> ContractError:
+        return ContractError(
+            self.sql.path,
+            expected=f"one row per ({', '.join(self.keys)}) and {TIME}, none of them null",
+            got=f"a second or a null one: {', '.join(str(value) for value in row)}",
+            fix="Aggregate by the join keys and the snapshot.",
+        )
 
 
 def view_columns(view: FeatureView) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -12,6 +13,7 @@ from feature_repo.building.moments import RARE
 from feature_repo.errors import MissingError
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NAME = re.compile(r"CREATE TEMP VIEW\s+\"?(\w+)", re.IGNORECASE)
 _WINDOW = re.compile(r"\b(?:in|leaving)_(\d+)d\b")
 
 
@@ -65,6 +67,18 @@ class ViewSql:
     def steady(self) -> bool:
         """True where a key without an event that enters or leaves a window from one time to another has one state."""
         return self.in_parts and self.reads("changes") and not self.reads("snapshots", *RARE)
+
+    @staticmethod
+    def apart(views: Sequence[str]) -> set[int]:
+        """Return the places of those statements that read `own_events` neither themselves nor by a view before them."""
+        own, found = ["own_events"], set()
+        for place, statement in enumerate(views):
+            name = _NAME.match(statement)[1]
+            if name != "log" and not any(re.search(rf"\b{read}\b", statement) for read in own):
+                found.add(place)
+            else:
+                own.append(name)
+        return found
 
     def reads(self, *names: str) -> bool:
         return any(re.search(rf"\b{name}\b", self.code) for name in names)

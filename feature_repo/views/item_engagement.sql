@@ -1,26 +1,74 @@
 -- Passive events are neither a target nor consumption: impressions. A click is a target that is no consumption. Rates
 -- are the means of a Beta posterior with the prior Beta(1, 9): one success among ten trials, whatever the data set.
 -- A user counts for a window from the first of the events on the item that lie within it to the last of them.
-CREATE TEMP VIEW log AS
+CREATE TEMP VIEW item_days AS
+SELECT
+    *,
+    CAST(row_number() OVER (PARTITION BY item_id, day ORDER BY cell) = 1 AS INTEGER) AS first_of_day,
+    CAST(lead(cell) OVER (PARTITION BY item_id, day ORDER BY cell) IS NULL AS INTEGER) AS last_of_day
+FROM (
+    SELECT
+        item_id,
+        CAST(event_timestamp AS DATE) AS day,
+        cell,
+        min(event_timestamp) AS event_timestamp,
+        count(*) AS events,
+        count(*) FILTER (target_weight > 0 AND NOT consuming) AS clicked,
+        count(*) FILTER (consuming) AS consumed,
+        count(*) FILTER (target_weight = 0 AND NOT consuming) AS passive,
+        sum(CAST(target_weight AS DECIMAL(18, 4))) AS weight,
+        count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
+        sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
+        sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square
+    FROM own_events
+    GROUP BY item_id, day, cell
+);
+
+-- Of the events of a user on an item those of one cell are as good as one.
+CREATE TEMP VIEW visits AS
 SELECT
     item_id,
-    event_timestamp,
-    CAST(target_weight > 0 AND NOT consuming AS INTEGER) AS clicked,
-    CAST(consuming AS INTEGER) AS consumed,
-    CAST(target_weight = 0 AND NOT consuming AS INTEGER) AS passive,
-    CAST(target_weight AS DECIMAL(18, 4)) AS weight,
-    TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
-    CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-    coalesce(epoch_us(event_timestamp) - lag(epoch_us(event_timestamp)) OVER visits, 999 * 86400000000) AS since,
-    coalesce(lead(epoch_us(event_timestamp)) OVER visits - epoch_us(event_timestamp), 999 * 86400000000) AS until,
-    CAST(lag(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
-        AS first_of_day,
-    CAST(lead(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
-        AS last_of_day
-FROM own_events
-WINDOW
-    visits AS (PARTITION BY item_id, user_id ORDER BY event_timestamp),
-    line AS (PARTITION BY item_id ORDER BY event_timestamp);
+    cell,
+    coalesce(visited_at - lag(visited_at) OVER line, INTERVAL 999 DAY) AS since,
+    coalesce(lead(visited_at) OVER line - visited_at, INTERVAL 999 DAY) AS until
+FROM (
+    SELECT item_id, user_id, cell, min(event_timestamp) AS visited_at
+    FROM own_events
+    GROUP BY item_id, user_id, cell
+)
+WINDOW line AS (PARTITION BY item_id, user_id ORDER BY cell);
+
+CREATE TEMP VIEW log AS
+SELECT cells.*, users.* EXCLUDE (item_id, cell)
+FROM (
+    SELECT
+        item_id,
+        cell,
+        min(event_timestamp) AS event_timestamp,
+        sum(events) AS events,
+        sum(clicked) AS clicked,
+        sum(consumed) AS consumed,
+        sum(passive) AS passive,
+        sum(weight) AS weight,
+        sum(valued) AS valued,
+        sum(amount) AS amount,
+        sum(square) AS square,
+        sum(first_of_day) AS first_days,
+        sum(last_of_day) AS last_days
+    FROM item_days
+    GROUP BY item_id, cell
+) AS cells
+JOIN (
+    SELECT
+        item_id,
+        cell,
+        count(*) FILTER (since > INTERVAL 7 DAY) AS come_7d,
+        count(*) FILTER (until > INTERVAL 7 DAY) AS gone_7d,
+        count(*) FILTER (since > INTERVAL 30 DAY) AS come_30d,
+        count(*) FILTER (until > INTERVAL 30 DAY) AS gone_30d
+    FROM visits
+    GROUP BY item_id, cell
+) AS users USING (item_id, cell);
 
 WITH totals AS (
     SELECT
@@ -39,21 +87,19 @@ WITH totals AS (
         sum(sum(in_7d * consumed)) OVER history AS consumed_7d,
         sum(sum(in_30d * consumed)) OVER history AS consumed_30d,
         sum(sum(in_all * consumed)) OVER history AS consumed_all,
-        sum(sum(in_7d)) OVER history AS events_7d,
-        sum(sum(in_30d)) OVER history AS events_30d,
-        sum(sum(entering * CAST(since > 7 * 86400000000 AS INTEGER)
-            - leaving_7d * CAST(until > 7 * 86400000000 AS INTEGER))) OVER history AS users_7d,
-        sum(sum(entering * CAST(since > 30 * 86400000000 AS INTEGER)
-            - leaving_30d * CAST(until > 30 * 86400000000 AS INTEGER))) OVER history AS users_30d,
-        sum(sum(entering * first_of_day - leaving_7d * last_of_day)) OVER history AS days_7d,
-        sum(sum(entering * first_of_day - leaving_30d * last_of_day)) OVER history AS days_30d,
-        sum(sum(entering * first_of_day)) OVER history AS days_all,
+        sum(sum(in_7d * events)) OVER history AS events_7d,
+        sum(sum(in_30d * events)) OVER history AS events_30d,
+        sum(sum(entering * come_7d - leaving_7d * gone_7d)) OVER history AS users_7d,
+        sum(sum(entering * come_30d - leaving_30d * gone_30d)) OVER history AS users_30d,
+        sum(sum(entering * first_days - leaving_7d * last_days)) OVER history AS days_7d,
+        sum(sum(entering * first_days - leaving_30d * last_days)) OVER history AS days_30d,
+        sum(sum(entering * first_days)) OVER history AS days_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
-        sum(sum(in_30d * amount * amount)) OVER history AS square_30d,
+        sum(sum(in_30d * square)) OVER history AS square_30d,
         sum(sum(in_90d * valued)) OVER history AS valued_90d,
         sum(sum(in_90d * amount)) OVER history AS amount_90d,
-        sum(sum(in_90d * amount * amount)) OVER history AS square_90d
+        sum(sum(in_90d * square)) OVER history AS square_90d
     FROM changes
     GROUP BY item_id, event_timestamp
     WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)

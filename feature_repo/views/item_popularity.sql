@@ -2,34 +2,46 @@
 -- rates, both smoothed by one event; 1 means that nothing changes. `item_mean_event_at_30d` is the mean time of the
 -- window's events: its distance from now, taken on demand, is the slope of the daily counts.
 CREATE TEMP VIEW log AS
-SELECT
-    item_id,
-    event_timestamp,
-    CAST(target_weight > 0 AS INTEGER) AS target,
-    TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
-    CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-    CAST(floor(epoch(event_timestamp)) AS BIGINT) AS seconds,
-    CAST(row_number() OVER (PARTITION BY item_id, user_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_user
-FROM own_events;
+SELECT cells.*, users.users
+FROM (
+    SELECT
+        item_id,
+        cell,
+        min(event_timestamp) AS event_timestamp,
+        max(event_timestamp) AS last_at,
+        count(*) AS events,
+        count(*) FILTER (target_weight > 0) AS targets,
+        count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
+        sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
+        sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square,
+        sum(CAST(floor(epoch(event_timestamp)) AS BIGINT)) AS seconds
+    FROM own_events
+    GROUP BY item_id, cell
+) AS cells
+LEFT JOIN (
+    SELECT item_id, cell, count(*) AS users
+    FROM (SELECT item_id, user_id, min(cell) AS cell FROM own_events GROUP BY item_id, user_id)
+    GROUP BY item_id, cell
+) AS users USING (item_id, cell);
 
 WITH totals AS (
     SELECT
         item_id,
         event_timestamp,
-        sum(sum(in_1d)) OVER history AS events_1d,
-        sum(sum(in_7d)) OVER history AS events_7d,
-        sum(sum(in_30d)) OVER history AS events_30d,
-        sum(sum(in_90d)) OVER history AS events_90d,
-        sum(sum(in_all)) OVER history AS events_all,
-        sum(sum(in_1d * target)) OVER history AS targets_1d,
-        sum(sum(in_7d * target)) OVER history AS targets_7d,
-        sum(sum(in_30d * target)) OVER history AS targets_30d,
-        sum(sum(in_90d * target)) OVER history AS targets_90d,
-        sum(sum(in_all * target)) OVER history AS targets_all,
-        sum(sum(entering * first_of_user)) OVER history AS users_all,
+        sum(sum(in_1d * events)) OVER history AS events_1d,
+        sum(sum(in_7d * events)) OVER history AS events_7d,
+        sum(sum(in_30d * events)) OVER history AS events_30d,
+        sum(sum(in_90d * events)) OVER history AS events_90d,
+        sum(sum(in_all * events)) OVER history AS events_all,
+        sum(sum(in_1d * targets)) OVER history AS targets_1d,
+        sum(sum(in_7d * targets)) OVER history AS targets_7d,
+        sum(sum(in_30d * targets)) OVER history AS targets_30d,
+        sum(sum(in_90d * targets)) OVER history AS targets_90d,
+        sum(sum(in_all * targets)) OVER history AS targets_all,
+        sum(sum(entering * users)) OVER history AS users_all,
         sum(sum(in_all * valued)) OVER history AS valued_all,
         sum(sum(in_all * amount)) OVER history AS amount_all,
-        sum(sum(in_all * amount * amount)) OVER history AS square_all,
+        sum(sum(in_all * square)) OVER history AS square_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
         sum(sum(in_90d * valued)) OVER history AS valued_90d,
@@ -38,7 +50,7 @@ WITH totals AS (
         sum(sum(in_30d * seconds)) OVER history AS seconds_30d,
         sum(sum(in_90d * seconds)) OVER history AS seconds_90d,
         min(min(occurred_at)) OVER history AS first_event_at,
-        max(max(occurred_at)) OVER history AS last_event_at
+        max(max(last_at)) OVER history AS last_event_at
     FROM changes
     GROUP BY item_id, event_timestamp
     WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)

@@ -1,49 +1,82 @@
--- A day is counted once: it enters with its first event and leaves with its last.
-CREATE TEMP VIEW log AS
+-- A day is counted once: it enters with its first event and leaves with its last. An item counts from its first event on.
+CREATE TEMP VIEW user_days AS
 SELECT
-    user_id,
-    event_timestamp,
-    CAST(target_weight > 0 AS INTEGER) AS target,
-    CAST(target_weight AS DECIMAL(18, 4)) AS weight,
-    TRY_CAST(value AS DECIMAL(18, 4)) AS amount,
-    CAST(TRY_CAST(value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-    CAST(lag(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
-        AS first_of_day,
-    CAST(lead(CAST(event_timestamp AS DATE)) OVER line IS DISTINCT FROM CAST(event_timestamp AS DATE) AS INTEGER)
-        AS last_of_day,
-    CAST(row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1 AS INTEGER) AS first_of_item
-FROM own_events
-WINDOW line AS (PARTITION BY user_id ORDER BY event_timestamp);
+    *,
+    CAST(row_number() OVER (PARTITION BY user_id, day ORDER BY cell) = 1 AS INTEGER) AS first_of_day,
+    CAST(lead(cell) OVER (PARTITION BY user_id, day ORDER BY cell) IS NULL AS INTEGER) AS last_of_day
+FROM (
+    SELECT
+        user_id,
+        CAST(event_timestamp AS DATE) AS day,
+        cell,
+        count(*) AS events,
+        count(*) FILTER (target_weight > 0) AS targets,
+        sum(CAST(target_weight AS DECIMAL(18, 4))) AS weight,
+        count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
+        sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
+        sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square,
+        min(event_timestamp) AS first_at,
+        max(event_timestamp) AS last_at,
+        max(event_timestamp) FILTER (target_weight > 0) AS target_at
+    FROM own_events
+    GROUP BY user_id, day, cell
+);
+
+CREATE TEMP VIEW log AS
+SELECT cells.*, items.items
+FROM (
+    SELECT
+        user_id,
+        cell,
+        min(first_at) AS event_timestamp,
+        max(last_at) AS last_at,
+        max(target_at) AS target_at,
+        sum(events) AS events,
+        sum(targets) AS targets,
+        sum(weight) AS weight,
+        sum(valued) AS valued,
+        sum(amount) AS amount,
+        sum(square) AS square,
+        sum(first_of_day) AS first_days,
+        sum(last_of_day) AS last_days
+    FROM user_days
+    GROUP BY user_id, cell
+) AS cells
+LEFT JOIN (
+    SELECT user_id, cell, count(*) AS items
+    FROM (SELECT user_id, item_id, min(cell) AS cell FROM own_events GROUP BY user_id, item_id)
+    GROUP BY user_id, cell
+) AS items USING (user_id, cell);
 
 WITH totals AS (
     SELECT
         user_id,
         event_timestamp,
-        sum(sum(in_1d)) OVER history AS events_1d,
-        sum(sum(in_7d)) OVER history AS events_7d,
-        sum(sum(in_30d)) OVER history AS events_30d,
-        sum(sum(in_90d)) OVER history AS events_90d,
-        sum(sum(in_all)) OVER history AS events_all,
-        sum(sum(in_1d * target)) OVER history AS targets_1d,
-        sum(sum(in_7d * target)) OVER history AS targets_7d,
-        sum(sum(in_30d * target)) OVER history AS targets_30d,
-        sum(sum(in_90d * target)) OVER history AS targets_90d,
-        sum(sum(in_all * target)) OVER history AS targets_all,
-        sum(sum(entering * first_of_day - leaving_7d * last_of_day)) OVER history AS days_7d,
-        sum(sum(entering * first_of_day - leaving_30d * last_of_day)) OVER history AS days_30d,
-        sum(sum(entering * first_of_day)) OVER history AS days_all,
-        sum(sum(entering * first_of_item)) OVER history AS items_all,
+        sum(sum(in_1d * events)) OVER history AS events_1d,
+        sum(sum(in_7d * events)) OVER history AS events_7d,
+        sum(sum(in_30d * events)) OVER history AS events_30d,
+        sum(sum(in_90d * events)) OVER history AS events_90d,
+        sum(sum(in_all * events)) OVER history AS events_all,
+        sum(sum(in_1d * targets)) OVER history AS targets_1d,
+        sum(sum(in_7d * targets)) OVER history AS targets_7d,
+        sum(sum(in_30d * targets)) OVER history AS targets_30d,
+        sum(sum(in_90d * targets)) OVER history AS targets_90d,
+        sum(sum(in_all * targets)) OVER history AS targets_all,
+        sum(sum(entering * first_days - leaving_7d * last_days)) OVER history AS days_7d,
+        sum(sum(entering * first_days - leaving_30d * last_days)) OVER history AS days_30d,
+        sum(sum(entering * first_days)) OVER history AS days_all,
+        sum(sum(entering * items)) OVER history AS items_all,
         sum(sum(in_all * weight)) OVER history AS weight_all,
         sum(sum(in_all * valued)) OVER history AS valued_all,
         sum(sum(in_all * amount)) OVER history AS amount_all,
-        sum(sum(in_all * amount * amount)) OVER history AS square_all,
+        sum(sum(in_all * square)) OVER history AS square_all,
         sum(sum(in_30d * valued)) OVER history AS valued_30d,
         sum(sum(in_30d * amount)) OVER history AS amount_30d,
         sum(sum(in_90d * valued)) OVER history AS valued_90d,
         sum(sum(in_90d * amount)) OVER history AS amount_90d,
         min(min(occurred_at)) OVER history AS first_event_at,
-        max(max(occurred_at)) OVER history AS last_event_at,
-        max(max(CASE WHEN target = 1 THEN occurred_at END)) OVER history AS last_target_at
+        max(max(last_at)) OVER history AS last_event_at,
+        max(max(target_at)) OVER history AS last_target_at
     FROM changes
     GROUP BY user_id, event_timestamp
     WINDOW history AS (PARTITION BY user_id ORDER BY event_timestamp)

@@ -1,6 +1,11 @@
 -- The log by category, as the item was known when the event happened. A share is the part of the user's target events
 -- in the window that fell on an item of the category; an item of two categories counts for both. A streak is how many
 -- of the user's last target events, without a gap, had the category. Entropy, in nats, is that of the shares.
+-- Categories are numbered in the order of their names: integers are sorted in a fraction of the time.
+CREATE TEMP VIEW names AS
+SELECT name, CAST(row_number() OVER (ORDER BY name) AS INTEGER) AS number
+FROM (SELECT DISTINCT unnest(categories) AS name FROM items);
+
 CREATE TEMP VIEW log AS
 SELECT
     * EXCLUDE (run),
@@ -10,16 +15,20 @@ FROM (
         *,
         place - row_number() OVER (PARTITION BY user_id, category ORDER BY place) AS run
     FROM (
-        SELECT
-            events.user_id,
-            events.event_timestamp,
-            unnest(items.categories) AS category,
-            TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
-            CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
-            row_number() OVER (PARTITION BY events.user_id ORDER BY events.event_timestamp, events.item_id) AS place
-        FROM own_events AS events
-        ASOF JOIN items ON items.item_id = events.item_id AND items.event_timestamp <= events.event_timestamp
-        WHERE events.target_weight > 0 AND len(items.categories) > 0
+        SELECT named.* EXCLUDE (name), names.number AS category
+        FROM (
+            SELECT
+                events.user_id,
+                events.event_timestamp,
+                unnest(items.categories) AS name,
+                TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
+                CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued,
+                row_number() OVER (PARTITION BY events.user_id ORDER BY events.event_timestamp, events.item_id) AS place
+            FROM own_events AS events
+            ASOF JOIN items ON items.item_id = events.item_id AND items.event_timestamp <= events.event_timestamp
+            WHERE events.target_weight > 0 AND len(items.categories) > 0
+        ) AS named
+        JOIN names ON names.name = named.name
     )
 );
 
@@ -58,17 +67,17 @@ totals AS (
         CAST(sum(steps.events_7d) OVER history AS INTEGER) AS events_7d,
         CAST(sum(steps.events_30d) OVER history AS INTEGER) AS events_30d,
         CAST(sum(steps.events_all) OVER history AS INTEGER) AS events_all,
-        sum(steps.amount) OVER history / nullif(sum(steps.valued) OVER history, 0) AS value_mean,
-        max(steps.last_at) OVER history AS last_at,
-        max(steps.last_place) OVER history AS last_place,
-        last_value(steps.last_streak IGNORE NULLS) OVER history AS last_streak,
+        CAST(sum(steps.amount) OVER history / nullif(sum(steps.valued) OVER history, 0) AS FLOAT) AS value_mean,
+        date_trunc('second', max(steps.last_at) OVER history) AS last_at,
+        CAST(max(steps.last_place) OVER history AS INTEGER) AS last_place,
+        CAST(last_value(steps.last_streak IGNORE NULLS) OVER history AS INTEGER) AS last_streak,
         coalesce(lead(moments.moment) OVER history, moments.last + 1) AS until
     FROM steps
     JOIN moments ON moments.user_id = steps.user_id AND moments.event_timestamp = steps.event_timestamp
     WINDOW history AS (PARTITION BY steps.user_id, steps.category ORDER BY moments.moment)
 ),
 
--- Grouping what is sorted already takes less time and memory; the order itself comes from list_sort.
+-- Grouping what is sorted by user and category takes less than half the time; the order itself comes from list_sort.
 lists AS (
     SELECT
         user_id,
@@ -77,7 +86,7 @@ lists AS (
             category: category,
             events_7d: events_7d, events_30d: events_30d, events_all: events_all,
             value_mean: value_mean,
-            last_at: date_trunc('second', last_at),
+            last_at: last_at,
             last_place: last_place,
             last_streak: last_streak
         })) AS entries,
@@ -86,8 +95,8 @@ lists AS (
         sum(events_all) AS total_all,
         max(last_place) AS latest
     FROM (
-        SELECT * EXCLUDE (moment, until), unnest(range(moment, until)) AS moment FROM totals
-        ORDER BY user_id, moment, category
+        SELECT * EXCLUDE (moment, until), unnest(range(moment, until)) AS moment
+        FROM (SELECT * FROM totals ORDER BY user_id, category)
     )
     GROUP BY user_id, moment
 ),
@@ -99,12 +108,16 @@ shares AS (
         list_transform(entries, lambda entry: coalesce(entry.events_30d / nullif(total_30d, 0), 0)) AS shares_30d,
         list_transform(entries, lambda entry: entry.events_all / total_all) AS shares_all
     FROM lists
+),
+
+known_names AS (
+    SELECT array_agg(name ORDER BY number) AS names FROM names
 )
 
 SELECT
     shares.user_id,
     moments.event_timestamp,
-    list_transform(entries, lambda entry: entry.category) AS user_categories,
+    list_select(known_names.names, list_transform(entries, lambda entry: entry.category)) AS user_categories,
     list_transform(entries, lambda entry: entry.events_7d) AS user_category_events_7d,
     list_transform(entries, lambda entry: entry.events_30d) AS user_category_events_30d,
     list_transform(entries, lambda entry: entry.events_all) AS user_category_events_all,
@@ -127,3 +140,4 @@ SELECT
     )) AS user_category_entropy_all
 FROM shares
 JOIN moments ON moments.user_id = shares.user_id AND moments.moment = shares.moment
+CROSS JOIN known_names

@@ -1,10 +1,5 @@
 -- A session ends with half an hour of silence. An item is popular when it has had three times the events of the mean
 -- item; both are counted up to the midnight before the event, and what comes later does not change it.
-CREATE TEMP VIEW daily_items AS
-SELECT item_id, day, sum(count(*)) OVER (PARTITION BY item_id ORDER BY day) - count(*) AS earlier
-FROM (SELECT item_id, CAST(event_timestamp AS DATE) AS day FROM events)
-GROUP BY item_id, day;
-
 CREATE TEMP VIEW daily_totals AS
 SELECT
     day,
@@ -20,35 +15,67 @@ FROM (
 GROUP BY day
 WINDOW days AS (ORDER BY day);
 
-CREATE TEMP VIEW log AS
+CREATE TEMP VIEW daily_items AS
 SELECT
-    events.user_id,
-    events.event_timestamp,
-    epoch_us(events.event_timestamp) - lag(epoch_us(events.event_timestamp)) OVER line AS gap,
-    CAST(events.event_timestamp - lag(events.event_timestamp) OVER line <= INTERVAL 30 MINUTE AS INTEGER) AS continued,
-    CAST(daily_items.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
-    CAST(ln(1 + daily_items.earlier) AS DECIMAL(18, 4)) AS fame,
-    CAST(events.target_weight AS DECIMAL(18, 4)) AS weight,
-    CAST(events.consuming AS INTEGER) AS consumed,
-    TRY_CAST(events.value AS DECIMAL(18, 4)) AS amount,
-    CAST(TRY_CAST(events.value AS DECIMAL(18, 4)) IS NOT NULL AS INTEGER) AS valued
-FROM own_events AS events
-JOIN daily_items ON daily_items.item_id = events.item_id AND daily_items.day = CAST(events.event_timestamp AS DATE)
-JOIN daily_totals ON daily_totals.day = CAST(events.event_timestamp AS DATE)
-WINDOW line AS (PARTITION BY events.user_id ORDER BY events.event_timestamp);
+    items.item_id,
+    items.day,
+    CAST(items.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
+    CAST(ln(1 + items.earlier) AS DECIMAL(18, 4)) AS fame
+FROM (
+    SELECT item_id, day, sum(count(*)) OVER (PARTITION BY item_id ORDER BY day) - count(*) AS earlier
+    FROM (SELECT item_id, CAST(event_timestamp AS DATE) AS day FROM events)
+    GROUP BY item_id, day
+) AS items
+JOIN daily_totals ON daily_totals.day = items.day;
+
+CREATE TEMP VIEW log AS
+SELECT cells.*, gaps.* EXCLUDE (user_id, cell)
+FROM (
+    SELECT
+        own.user_id,
+        own.cell,
+        min(own.event_timestamp) AS event_timestamp,
+        max(own.event_timestamp) AS last_at,
+        count(*) AS events,
+        sum(daily_items.popular) AS popular,
+        sum(daily_items.fame) AS fame,
+        sum(CAST(own.target_weight AS DECIMAL(18, 4))) AS weight,
+        count(*) FILTER (own.consuming) AS consumed,
+        count(TRY_CAST(own.value AS DECIMAL(18, 4))) AS valued,
+        sum(TRY_CAST(own.value AS DECIMAL(18, 4))) AS amount,
+        sum(TRY_CAST(own.value AS DECIMAL(18, 4)) * TRY_CAST(own.value AS DECIMAL(18, 4))) AS square
+    FROM own_events AS own
+    JOIN daily_items ON daily_items.item_id = own.item_id AND daily_items.day = CAST(own.event_timestamp AS DATE)
+    GROUP BY own.user_id, own.cell
+) AS cells
+JOIN (
+    SELECT
+        user_id,
+        cell,
+        count(*) FILTER (gap IS NULL OR gap > 1800000000) AS sessions,
+        sum(gap) AS gap,
+        count(gap) AS gaps,
+        arg_max(gap, event_timestamp) FILTER (gap > 0) AS last_gap
+    FROM (
+        SELECT user_id, cell, event_timestamp, epoch_us(event_timestamp) - lag(epoch_us(event_timestamp)) OVER line AS gap
+        FROM own_events
+        WINDOW line AS (PARTITION BY user_id ORDER BY event_timestamp)
+    )
+    GROUP BY user_id, cell
+) AS gaps USING (user_id, cell);
 
 WITH steps AS (
     SELECT
         user_id,
         event_timestamp,
-        sum(in_30d) AS events_30d,
-        sum(in_90d) AS events_90d,
-        sum(in_all) AS events_all,
-        sum(entering * (1 - coalesce(continued, 0))) AS sessions_all,
+        sum(in_30d * events) AS events_30d,
+        sum(in_90d * events) AS events_90d,
+        sum(in_all * events) AS events_all,
+        sum(entering * sessions) AS sessions_all,
         sum(in_30d * gap) AS gap_30d,
         sum(in_90d * gap) AS gap_90d,
-        sum(in_30d * CAST(gap IS NOT NULL AS INTEGER)) AS gaps_30d,
-        sum(in_90d * CAST(gap IS NOT NULL AS INTEGER)) AS gaps_90d,
+        sum(in_30d * gaps) AS gaps_30d,
+        sum(in_90d * gaps) AS gaps_90d,
         sum(in_30d * popular) AS popular_30d,
         sum(in_90d * popular) AS popular_90d,
         sum(in_all * popular) AS popular_all,
@@ -63,13 +90,13 @@ WITH steps AS (
         sum(in_all * consumed) AS consumed_all,
         sum(in_30d * valued) AS valued_30d,
         sum(in_30d * amount) AS amount_30d,
-        sum(in_30d * amount * amount) AS square_30d,
+        sum(in_30d * square) AS square_30d,
         sum(in_90d * valued) AS valued_90d,
         sum(in_90d * amount) AS amount_90d,
-        sum(in_90d * amount * amount) AS square_90d,
+        sum(in_90d * square) AS square_90d,
         min(occurred_at) AS first_at,
-        max(occurred_at) AS last_at,
-        arg_max(gap, occurred_at) FILTER (entering = 1 AND gap > 0) AS last_gap
+        max(last_at) AS last_at,
+        arg_max(last_gap, occurred_at) FILTER (entering = 1 AND last_gap > 0) AS last_gap
     FROM changes
     GROUP BY user_id, event_timestamp
 ),

@@ -2,8 +2,10 @@
 
 Views are built over the daily snapshots of MovieLens-1M (`--ml-1m DIRECTORY`; `--quick` takes a small synthetic world),
 in process, imports excluded. `--big [EVENTS]` builds the user, item and user-list views of a synthetic log over 90
-daily snapshots in a process of its own, beside a straightforward pandas version of a part of them on a tenth of the
-events. Pairs are scored by the functions of feature_repo.on_demand on one core, from lists that rows share.
+daily snapshots in a process of its own; three of them, one of each kind, are built of a tenth of the events beside a
+straightforward pandas version of their columns, which is timed at a few snapshots (`--pandas-snapshots`) and taken
+times as many as there are. Pairs are scored by the functions of feature_repo.on_demand on one core, from lists that
+rows share.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from features_data import make_lake, scaled
+import features_pandas
+import pandas as pd
+from features_data import Size, make_lake, scaled
 from features_pairs import pairs
 from report import Row, show, timed, write_json
 
@@ -49,17 +55,20 @@ def main() -> None:
     parser.add_argument("--ml-1m", type=Path, default=ML_1M, metavar="DIRECTORY", help="MovieLens-1M, as it is shipped")
     parser.add_argument("--big", type=int, nargs="?", const=100_000_000, metavar="EVENTS", help="default 100,000,000")
     parser.add_argument("--only", choices=("views", "pairs", "big"), help="leave out the other cases")
+    parser.add_argument("--without-pandas", action="store_true", help="of the large log measure ours alone")
+    parser.add_argument("--pandas-snapshots", type=int, default=9, metavar="COUNT", help="default 9, evenly spaced")
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--views", nargs="+", default=LARGE_VIEWS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build:
-        return build_large(options.build)
+        return build_large(options.build, options.views)
     rows: list[Row] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         if options.only != "big":
             rows += views_and_pairs(Path(folder), options, notes)
         if options.only in (None, "big") and (options.big or options.quick):
-            rows += large_log(options.big or 300_000, Path(folder), notes)
+            rows += large_log(options, Path(folder), notes)
     show("Feature views (smaller is better, except events/s; ratio above 1: ours is better)", rows, notes)
     if options.json:
         write_json(rows, options.json)
@@ -114,36 +123,54 @@ def at(workspace: Workspace, now: datetime, cuts_at: datetime, fixed: bool) -> W
     return Workspace(workspace.data_dir, workspace.config.model_copy(update=changed))
 
 
-def large_log(events: int, folder: Path, notes: list[str]) -> list[Row]:
-    """Build the views of the large log in a process of its own, and a tenth of it by pandas."""
-    size = scaled(events)
-    directory = data_dir() / "bench" / "features" / f"sessions-{events}"
-    make_lake(directory, size)
-    done = subprocess.run([sys.executable, __file__, "--build", str(directory)], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit("building the large log failed")
-    ours = json.loads(done.stdout.splitlines()[-1])
-    small = scaled(events // 10)
-    tenth = directory.with_name(f"sessions-{events // 10}")
-    make_lake(tenth, small)
-    peer = pandas_seconds(tenth, folder)
-    case = f"{events:,} events, {size.users:,} users, {size.items:,} items, {size.days} days"
-    notes.append(
-        "pandas: counts, targets, values and times by user, item and user x category, on a tenth of the events."
-    )
-    rates = ours["seconds"] and events / ours["seconds"], small.events / peer
+def large_log(options: argparse.Namespace, folder: Path, notes: list[str]) -> list[Row]:
+    """Build the views of the large log in a process of its own, and a part of them by pandas on a tenth of it."""
+    size = scaled(options.big or 300_000)
+    ours = built(size, LARGE_VIEWS)
+    case = f"{size.events:,} events, {size.users:,} users, {size.items:,} items, {size.days} days"
     rows = [
         Row(case, "time", "s", ours["seconds"]),
-        Row(case, "rate", "events/s", rates[0], rates[1], "pandas, a tenth", better="higher"),
+        Row(case, "processor time", "s", ours["processor"]),
+        Row(case, "rate", "events/s", size.events / ours["seconds"], better="higher"),
         Row(case, "memory", "MB", ours["megabytes"]),
         Row(case, "spilled", "MB", ours["spilled"]),
         Row(case, "written", "MB", ours["written"]),
     ]
-    return rows + [Row(case, f"time of {name}", "s", seconds) for name, seconds in ours["views"].items()]
+    if options.without_pandas:
+        return rows
+    return rows + beside_pandas(scaled(size.events // 10), folder, options.pandas_snapshots, notes)
 
 
-def build_large(directory: Path) -> None:
-    """Build the views of a large log; print what it took as JSON."""
+def beside_pandas(size: Size, folder: Path, count: int, notes: list[str]) -> list[Row]:
+    """Build a user, an item and a list view of a log, and the same columns at some of its snapshots by pandas."""
+    peer, measured, snapshots = pandas_seconds(size, folder, count)
+    wall, processor = (seconds * snapshots / measured for seconds in peer)
+    notes.append(
+        f"A tenth: all columns of {', '.join(features_pandas.VIEWS)}; pandas was timed at {measured} of {snapshots} "
+        f"snapshots, its time taken {snapshots / measured:.1f} times."
+    )
+    ours = built(size, features_pandas.VIEWS)
+    case, rates = f"{size.events:,} events, 3 views", (size.events / ours["seconds"], size.events / wall)
+    return [
+        Row(case, "rate", "events/s", *rates, "pandas", better="higher"),
+        Row(case, "processor time", "s", ours["processor"], processor, "pandas"),
+        Row(case, "memory", "MB", ours["megabytes"]),
+    ]
+
+
+def built(size: Size, views: Sequence[str]) -> dict[str, float]:
+    """Build views of a log in a process of its own; return what it took."""
+    directory = data_dir() / "bench" / "features" / f"sessions-{size.events}"
+    make_lake(directory, size)
+    command = [sys.executable, __file__, "--build", str(directory), "--views", *views]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit("building the large log failed")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def build_large(directory: Path, views: Sequence[str]) -> None:
+    """Build views of a large log; print what it took as JSON."""
     opened = Workspace.open(directory)
     split = {"train": [{"quantile": 0.5}], "validation": {"quantile": 0.8}, "test": {"quantile": 0.9}}
     config = opened.config.model_copy(
@@ -156,18 +183,19 @@ def build_large(directory: Path) -> None:
     shutil.rmtree(directory / "features", ignore_errors=True)
     discover(DataSet.of(workspace))  # imports Feast
     spill = Spill(directory / "spill")
-    views = {}
-    for name in LARGE_VIEWS:
-        views[name], cpu = timed(lambda view=name: build_features(workspace, [view]))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name}: {views[name]:.1f} s, processor {cpu:.1f} s, peak {peak:.0f} MB", file=sys.stderr, flush=True)
-    written = sum(path.stat().st_size for path in (directory / "features").rglob("*.parquet"))
+    begin = time.perf_counter()
+
+    def report(view: str, done: int, views: int) -> None:
+        passed, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{passed:7.1f} s, peak {peak:.0f} MB: {done} of {views} done, {view}", file=sys.stderr, flush=True)
+
+    seconds, processor = timed(lambda: build_features(workspace, views, progress=report))
     result = {
-        "seconds": sum(views.values()),
+        "seconds": seconds,
+        "processor": processor,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "spilled": spill.most() / 1e6,
-        "written": written / 1e6,
-        "views": views,
+        "written": sum(path.stat().st_size for path in (directory / "features").rglob("*.parquet")) / 1e6,
     }
     print(json.dumps(result))
 
@@ -189,28 +217,28 @@ class Spill:
     def _watch(self) -> None:
         while not self._done.wait(0.5):
             held = 0
-            for path in self._folder.glob("*"):
+            for path in self._folder.rglob("*"):
                 try:
                     held += path.stat().st_size
-                except FileNotFoundError:  # DuckDB removes its files while they are counted
+                except FileNotFoundError:  # files are removed while they are counted
                     continue
             self._most = max(self._most, held)
 
 
-def pandas_seconds(directory: Path, folder: Path) -> float:
-    import features_pandas
-
-    workspace = Workspace.open(directory)
-    with workspace.connect() as connection:
-        events = connection.sql("SELECT * EXCLUDE (target_weight, consuming, origin) FROM events").to_arrow_table()
+def pandas_seconds(size: Size, folder: Path, count: int) -> tuple[tuple[float, float], int, int]:
+    """Return the wall and processor time of some snapshots by pandas, how many they are, and how many there are."""
+    directory = data_dir() / "bench" / "features" / f"sessions-{size.events}"
+    make_lake(directory, size)
+    with Workspace.open(directory).connect() as connection:
+        read = connection.sql("SELECT * EXCLUDE (origin) FROM events ORDER BY event_timestamp").to_arrow_table()
         items = connection.sql("FROM items").to_arrow_table().to_pandas()
-        [(first, last)] = connection.sql("SELECT min(event_timestamp), max(event_timestamp) FROM events").fetchall()
-    import pandas as pd
-
-    midnights = list(pd.date_range(first, last, freq="D", normalize=True)[1:])
+    events = read.to_pandas()
+    midnights = pd.date_range(events["event_timestamp"].min(), events["event_timestamp"].max(), normalize=True)[1:]
+    step = max(1, len(midnights) // count)
+    chosen = midnights[step // 2 :: step]
     target = folder / "pandas"
     target.mkdir()
-    return timed(lambda: features_pandas.build(events.to_pandas(), items, midnights, target))[0]
+    return timed(lambda: features_pandas.build(events, items, chosen, target)), len(chosen), len(midnights)
 
 
 if __name__ == "__main__":

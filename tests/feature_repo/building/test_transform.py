@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.building.moments import RARE, own_snapshots, register_snapshots
+from feature_repo.building.shares import Share
 from feature_repo.building.snapshots import to_us, workspace_calendar
 from feature_repo.building.transform import RESULT, ViewTransform, sql_type
 from feature_repo.building.view_sql import ViewSql
@@ -156,10 +158,12 @@ def test_parts_of_the_keys_make_the_whole(small_workspace, view: str) -> None:
     data = DataSet.of(workspace)
     transform = ViewTransform.of(discover(data).computed_view(view), sql_path(view))
     assert transform.sql.in_parts
+    key = next(iter(transform.keys))
     tables = []
-    for parts in (1, 3):
+    for bounds in ([None, None], [None, 5, 11, None]):
+        shares = [Share(key, *ends) for ends in pairwise(bounds)]
         with workspace.connect() as connection:
-            transform.compute(connection, data, workspace_calendar(workspace), parts=parts)
+            transform.compute(connection, data, workspace_calendar(workspace), shares=shares)
             tables.append(connection.sql(f"FROM {RESULT} ORDER BY ALL").to_arrow_table())
     assert tables[0].num_rows > 100
     assert tables[0].equals(tables[1])
