@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from feature_repo.errors import ConfigError, DataError
 from feature_repo.loading import LoadOptions, load_source
 from feature_repo.workspace import Workspace
 from ranking import looks
+from ranking.training_set import read_features, with_cut
 from ranking.truth import read_judged
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
@@ -251,6 +253,43 @@ class TestRuns:
         assert "other code" in said[-1]
         self._runs(workspace).complete(1)
         assert asked == [["0"], ["0"]]
+
+    def test_a_run_with_features_at_the_cuts_alone_times_no_training(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [fold] = quality_folds.choose_folds(workspace, pool=False)
+        asked: list[bool] = []
+
+        def run_command(command: list[str], variables: dict[str, str] | None = None) -> None:
+            at_cuts = command[2] == "--at-cuts"
+            asked.append(at_cuts)
+            account = {"code": command[-2], "seconds": {}, "peak_mb": 1.0, "cuts": 3, "at_cuts": at_cuts}
+            (Path(command[-1]) / "run.json").write_text(json.dumps(account), encoding="utf-8")
+
+        monkeypatch.setattr(quality_runs, "run_command", run_command)
+        lean = quality_runs.Runs(fold, workspace, print, at_cuts=True)
+        assert [account.whole for account in lean.complete(1)] == [False]
+        assert [account.whole for account in self._runs(workspace).complete(1)] == [True]
+        assert [account.whole for account in lean.complete(1)] == [True]
+        assert asked == [True, False]
+
+    def test_features_at_the_cuts_alone_are_those_of_every_midnight(self, workspace: Workspace) -> None:
+        with workspace.connect() as connection:
+            users = "(SELECT DISTINCT user_id FROM events)"  # the data set has no table of users
+            ids = connection.sql(f"SELECT user_id, item_id FROM {users}, (SELECT item_id FROM items)")
+            pairs = ids.to_arrow_table().sort_by([("user_id", "ascending"), ("item_id", "ascending")])
+        found = []
+        for at_cuts in (True, False):
+            quality_chain.compute_features(workspace, at_cuts=at_cuts)
+            rows = [with_cut(pairs, cut) for cut in workspace.periods.cuts]
+            found.append([read_features(workspace, part, workspace.config.service) for part in rows])
+            built = workspace.feature_path("item_popularity")
+            stamps = pq.read_table(built, columns=["event_timestamp"])["event_timestamp"].unique()
+            assert (len(stamps) <= len(workspace.periods.cuts)) == at_cuts
+            shutil.rmtree(workspace.data_dir / "features")
+        for lean, whole in zip(*found, strict=True):
+            assert (len(lean), lean.num_columns > 50) == (USERS * 21, True)
+            assert lean.equals(whole)
 
     def test_another_configuration_has_runs_of_its_own(self, workspace: Workspace) -> None:
         one = self._runs(workspace)

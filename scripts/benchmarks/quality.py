@@ -57,6 +57,7 @@ class Bench:
     seeds: int
     pool: bool
     any_code: bool
+    at_cuts: bool
     say: Callable[[str], None]
 
     @property
@@ -92,7 +93,7 @@ class Bench:
         return workspace
 
     def runs(self, fold: Fold, workspace: Workspace) -> Runs:
-        return Runs(fold, workspace, self.say, self.any_code)
+        return Runs(fold, workspace, self.say, self.any_code, self.at_cuts)
 
     def peers(self, fold: Fold, workspace: Workspace) -> tuple[Lists, dict[str, dict[str, object]]]:
         """Return the peers' lists at the test cut and the account of their tuning."""
@@ -250,10 +251,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("ours", "peers", "training"), help="leave the rest out")
     parser.add_argument("--cuts", type=int, help=f"so many training cuts, evenly between the quantiles {SPACED}")
     parser.add_argument("--any-code", action="store_true", help="go on with finished runs that other code has made")
+    parser.add_argument(
+        "--at-cuts", action="store_true", help="compute features at the cuts alone: the same lists sooner"
+    )
     parser.add_argument("--one-window", action="store_true", help="don't pool windows, however few users are judged")
     options = parser.parse_args(arguments)
     if options.json and options.only == "peers":
         parser.error("--json compares two-stage with the peers: leave out --only peers")
+    if options.at_cuts and options.only == "training":
+        parser.error("--only training times whole runs: leave out --at-cuts")
     console, errors = Console(width=None if sys.stdout.isatty() else 200, highlight=False), Console(stderr=True)
     source, home = _source(options.dataset), data_dir()
     folder = home / "bench" / "quality" / (Path(source).name + ("-quick" if options.quick else ""))
@@ -265,8 +271,18 @@ def main(arguments: list[str] | None = None) -> int:
             spaced = with_cuts(load_config(config), options.cuts)
             config, case = folder / f"cuts-{options.cuts}.yaml", f"{TRAINING}, {options.cuts} cuts"
             write_config(spaced, config)
-        pooled = not options.one_window
-        bench = Bench(folder, home, config, source, options.quick, seeds, pooled, options.any_code, errors.print)
+        bench = Bench(
+            folder=folder,
+            looks_dir=home,
+            config=config,
+            source=source,
+            quick=options.quick,
+            seeds=seeds,
+            pool=not options.one_window,
+            any_code=options.any_code,
+            at_cuts=options.at_cuts,
+            say=errors.print,
+        )
         if options.only == "training":
             found = measure_training(bench, case, console)
         else:

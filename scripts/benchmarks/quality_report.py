@@ -110,7 +110,8 @@ def show_training(training: list[Account], console: Console) -> None:
             cost = f"{account.total:.0f} s, {account.peak_mb:,.0f} MB with {account.cuts} cuts"
             console.print(f"{account.name}: {cost} ({stages})")
         else:
-            console.print(f"{account.name}, with the features and unseeded fits of before: {stages}")
+            how = "features at the cuts alone" if account.at_cuts else "the features and unseeded fits of before"
+            console.print(f"{account.name}, with {how}: {stages}")
 
 
 def show_peers(peers: Mapping[str, Scores], chosen: Mapping[str, str], console: Console) -> None:

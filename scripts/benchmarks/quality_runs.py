@@ -37,7 +37,10 @@ Lists = dict[str, list[pa.Table]]
 
 @dataclass(frozen=True)
 class Account:
-    """What one run took and gave. `whole`: it built everything itself, so that its time and memory are a training's."""
+    """What one run took and gave. `whole`: it built everything itself, so that its time and memory are a training's.
+
+    `at_cuts`: its features were computed at the cuts alone.
+    """
 
     name: str
     seed: int
@@ -46,6 +49,7 @@ class Account:
     seconds: dict[str, float]
     peak_mb: float
     cuts: int
+    at_cuts: bool = False
 
     @property
     def total(self) -> float:
@@ -60,6 +64,7 @@ class Runs:
     workspace: Workspace
     say: Callable[[str], None]
     any_code: bool = False
+    at_cuts: bool = False
 
     @cached_property
     def folder(self) -> Path:
@@ -98,7 +103,8 @@ class Runs:
         for seed in seeds:
             write_config(self.fold.with_seed(seed), self.folder / str(seed) / "config.yaml")
         self.say(f"{self.fold.name}: the chain, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
-        command = [sys.executable, str(CHAIN), str(self.workspace.data_dir), self._code]
+        options = ["--at-cuts"] if self.at_cuts else []
+        command = [sys.executable, str(CHAIN), *options, str(self.workspace.data_dir), self._code]
         run_command([*command, *(str(self.folder / str(seed)) for seed in seeds)])
 
     def _read(self, seed: int) -> Account | None:
@@ -107,8 +113,11 @@ class Runs:
             return None
         raw = json.loads(path.read_text(encoding="utf-8"))
         wanted = {name: raw[name] for name in ("code", "seconds", "peak_mb", "cuts")}
-        account = Account(name=f"{self.fold.name}, seed {seed}", seed=seed, whole=seed == 0, **wanted)
-        return account if self.any_code or account.code == self._code else None
+        at_cuts = raw.get("at_cuts", False)  # runs of before had no other way
+        whole = seed == 0 and not at_cuts
+        account = Account(name=f"{self.fold.name}, seed {seed}", seed=seed, whole=whole, at_cuts=at_cuts, **wanted)
+        known = self.any_code or account.code == self._code
+        return account if known and (self.at_cuts or not at_cuts) else None
 
     @cached_property
     def _code(self) -> str:
