@@ -119,6 +119,27 @@ def fade(time, start, length, faded, out):
             out[element] = faded[min(max(hours, 0), len(faded) - 1)]
 
 
+@njit(nogil=True)
+def _pooled(places, listed, weights, fading, faded):
+    """Return max, sum, recent, position and last of one list of neighbours; `places` of the history's items, from 1."""
+    best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
+    hits = 0
+    for column in range(len(listed)):
+        place = np.int64(places[listed[column]]) - 1
+        if place < 0:
+            continue
+        weight = np.float64(weights[column])
+        if hits == 0:  # neighbours are listed best first
+            best = weight
+        hits += 1
+        total += weight
+        recent += weight * fading[place]
+        position += weight * faded[min(place, len(faded) - 1)]
+        if place == 0:
+            last = weight
+    return best, total, recent, position, last
+
+
 @_compiled(
     _int64s, _bools, _int64s, *_lists, _int32s, _numbers, _numbers, types.int64, _given(types.int64, 2),
     _given(types.int32, 2), _int64s, _given(types.float32, 2), types.float32[:, :, ::1],
@@ -150,21 +171,13 @@ def similarities(
                 for how in range(6):
                     out[how, source, pair] = np.nan
                 continue
-            best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
-            hits = 0
-            for column in range(sizes[row]):
-                place = np.int64(places[listed[row, column]]) - 1
-                if place < 0:
-                    continue
-                weight = np.float64(weights[row, column])
-                if hits == 0:  # neighbours are listed best first
-                    best = weight
-                hits += 1
-                total += weight
-                recent += weight * fading[start[owner] + place]
-                position += weight * faded[min(place, len(faded) - 1)]
-                if place == 0:
-                    last = weight
+            best, total, recent, position, last = _pooled(
+                places,
+                listed[row, : sizes[row]],
+                weights[row],
+                fading[start[owner] : start[owner] + length[owner]],
+                faded,
+            )
             out[0, source, pair] = best
             out[1, source, pair] = total / length[owner]
             out[2, source, pair] = total
