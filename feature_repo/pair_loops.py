@@ -1,8 +1,8 @@
 """Loops over pairs in machine code: NumPy would first gather the lists of every pair, then pass over them many times.
 
 Sums run in the order of the lists, so a pair has the same bits among 300 as among a million. Whoever calls these
-imports them where they are called: numba takes half a second. The machine code is kept beside the source, as Python's
-own bytecode is; the first process that imports it compiles it, which takes some seconds.
+imports them where they are called: a process compiles them once, in some seconds. The machine code is not kept on
+disk, from where numba would read it back by pickle.
 """
 
 from __future__ import annotations
@@ -31,11 +31,7 @@ def _compiled(*arguments: types.Type) -> Callable[[Callable[..., None]], Callabl
     """Compile a loop for arguments of these types when it is defined."""
 
     def compile_loop(loop: Callable[..., None]) -> Callable[..., None]:
-        signature = types.void(*arguments)
-        try:
-            return njit(signature, cache=True, nogil=True)(loop)
-        except RuntimeError:  # there is no folder to keep it in
-            return njit(signature, nogil=True)(loop)
+        return njit(types.void(*arguments), nogil=True)(loop)
 
     return compile_loop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 
 import numpy as np
@@ -96,6 +97,10 @@ def test_nothing_is_unpickled(served: Workspace, now: datetime, monkeypatch: pyt
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was unpickled")
 
+    for loops in ("feature_repo.pair_loops", "ranking.trees.kernels"):
+        monkeypatch.delitem(sys.modules, loops, raising=False)  # as in a process of its own
+        package, _, name = loops.rpartition(".")
+        monkeypatch.delattr(sys.modules[package], name, raising=False)
     for module in (pickle, dill):
         for name in ("load", "loads", "Unpickler"):
             monkeypatch.setattr(module, name, refuse)
