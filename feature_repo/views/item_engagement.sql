@@ -39,7 +39,7 @@ FROM (
 WINDOW line AS (PARTITION BY item_id, user_id ORDER BY cell);
 
 CREATE TEMP VIEW log AS
-SELECT cells.*, users.* EXCLUDE (item_id, cell)
+SELECT cells.*, visitors.* EXCLUDE (item_id, cell)
 FROM (
     SELECT
         item_id,
@@ -68,7 +68,7 @@ JOIN (
         count(*) FILTER (until > INTERVAL 30 DAY) AS gone_30d
     FROM visits
     GROUP BY item_id, cell
-) AS users USING (item_id, cell);
+) AS visitors USING (item_id, cell);
 
 WITH totals AS (
     SELECT

@@ -2,7 +2,7 @@
 -- rates, both smoothed by one event; 1 means that nothing changes. `item_mean_event_at_30d` is the mean time of the
 -- window's events: its distance from now, taken on demand, is the slope of the daily counts.
 CREATE TEMP VIEW log AS
-SELECT cells.*, users.users
+SELECT cells.*, won.new_users
 FROM (
     SELECT
         item_id,
@@ -19,10 +19,10 @@ FROM (
     GROUP BY item_id, cell
 ) AS cells
 LEFT JOIN (
-    SELECT item_id, cell, count(*) AS users
+    SELECT item_id, cell, count(*) AS new_users
     FROM (SELECT item_id, user_id, min(cell) AS cell FROM own_events GROUP BY item_id, user_id)
     GROUP BY item_id, cell
-) AS users USING (item_id, cell);
+) AS won USING (item_id, cell);
 
 WITH totals AS (
     SELECT
@@ -38,7 +38,7 @@ WITH totals AS (
         sum(sum(in_30d * targets)) OVER history AS targets_30d,
         sum(sum(in_90d * targets)) OVER history AS targets_90d,
         sum(sum(in_all * targets)) OVER history AS targets_all,
-        sum(sum(entering * users)) OVER history AS users_all,
+        sum(sum(entering * new_users)) OVER history AS users_all,
         sum(sum(in_all * valued)) OVER history AS valued_all,
         sum(sum(in_all * amount)) OVER history AS amount_all,
         sum(sum(in_all * square)) OVER history AS square_all,

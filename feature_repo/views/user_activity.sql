@@ -23,7 +23,7 @@ FROM (
 );
 
 CREATE TEMP VIEW log AS
-SELECT cells.*, items.items
+SELECT cells.*, discovered.new_items
 FROM (
     SELECT
         user_id,
@@ -43,10 +43,10 @@ FROM (
     GROUP BY user_id, cell
 ) AS cells
 LEFT JOIN (
-    SELECT user_id, cell, count(*) AS items
+    SELECT user_id, cell, count(*) AS new_items
     FROM (SELECT user_id, item_id, min(cell) AS cell FROM own_events GROUP BY user_id, item_id)
     GROUP BY user_id, cell
-) AS items USING (user_id, cell);
+) AS discovered USING (user_id, cell);
 
 WITH totals AS (
     SELECT
@@ -65,7 +65,7 @@ WITH totals AS (
         sum(sum(entering * first_days - leaving_7d * last_days)) OVER history AS days_7d,
         sum(sum(entering * first_days - leaving_30d * last_days)) OVER history AS days_30d,
         sum(sum(entering * first_days)) OVER history AS days_all,
-        sum(sum(entering * items)) OVER history AS items_all,
+        sum(sum(entering * new_items)) OVER history AS items_all,
         sum(sum(in_all * weight)) OVER history AS weight_all,
         sum(sum(in_all * valued)) OVER history AS valued_all,
         sum(sum(in_all * amount)) OVER history AS amount_all,

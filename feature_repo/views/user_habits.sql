@@ -17,16 +17,16 @@ WINDOW days AS (ORDER BY day);
 
 CREATE TEMP VIEW daily_items AS
 SELECT
-    items.item_id,
-    items.day,
-    CAST(items.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
-    CAST(ln(1 + items.earlier) AS DECIMAL(18, 4)) AS fame
+    known.item_id,
+    known.day,
+    CAST(known.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
+    CAST(ln(1 + known.earlier) AS DECIMAL(18, 4)) AS fame
 FROM (
     SELECT item_id, day, sum(count(*)) OVER (PARTITION BY item_id ORDER BY day) - count(*) AS earlier
     FROM (SELECT item_id, CAST(event_timestamp AS DATE) AS day FROM events)
     GROUP BY item_id, day
-) AS items
-JOIN daily_totals ON daily_totals.day = items.day;
+) AS known
+JOIN daily_totals ON daily_totals.day = known.day;
 
 CREATE TEMP VIEW log AS
 SELECT cells.*, gaps.* EXCLUDE (user_id, cell)

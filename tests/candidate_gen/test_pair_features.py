@@ -83,7 +83,8 @@ def test_the_newest_fit_replaces_the_older_one_as_a_whole(make_workspace, random
     write_candidates(workspace, [CUT], "all")
     alone = features_of(workspace, CUT)
     write_candidates(workspace, [later], pa.array(["u7", "u9"]))
-    assert features_of(workspace, CUT).equals(alone)
+    again = features_of(workspace, CUT)
+    assert again.select(alone.column_names).equals(alone)  # Feast puts the views' columns in any order
     assert (
         features_of(workspace, later - timedelta(seconds=1))
         .select(names_of(alone))

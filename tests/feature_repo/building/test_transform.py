@@ -125,6 +125,12 @@ def test_windows_and_tables_are_read_from_the_code_not_the_comments() -> None:
     assert not sql.reads("users", "items")
 
 
+def test_no_shipped_view_is_taken_to_read_a_table_for_a_name_of_its_own() -> None:
+    found = [ViewSql.read(path) for path in sorted(sql_path("user_activity").parent.glob("*.sql"))]
+    readers = {table: {sql.path.stem for sql in found if sql.reads(table)} for table in ("users", "items")}
+    assert readers == {"users": set(), "items": {"item_attributes", "user_category_affinity", "user_segments"}}
+
+
 def test_types() -> None:
     assert sql_type("Array(UnixTimestamp)") == "TIMESTAMP WITH TIME ZONE[]"
     with pytest.raises(ContractError, match="Map"):
