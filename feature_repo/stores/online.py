@@ -55,6 +55,7 @@ class PackedSqliteOnlineStore(PackedOnlineStore):
     """Packed records in SQLite; many readers beside one writer, in any number of processes and threads."""
 
     batch_rows: Final = BATCH_ROWS
+    reads_wait: Final = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,16 +13,11 @@ Nothing is held in the reading process. Redis' own expiry is not used: a ttl cou
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from feast import Entity
 from feast.base_feature_view import BaseFeatureView
-from feast.feature_service import FeatureService
-from feast.infra.registry.base_registry import BaseRegistry
-from feast.online_response import OnlineResponse
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr
 
@@ -30,8 +25,7 @@ from feature_repo.stores.packed_clock import DATA
 from feature_repo.stores.packed_keys import Asked
 from feature_repo.stores.packed_read import ViewRows, of_one_schema, rows_of
 from feature_repo.stores.packed_redis import BATCH_ROWS, RedisRecords
-from feature_repo.stores.packed_request import EntityValues
-from feature_repo.stores.packed_store import Batch, PackedOnlineStore, ReadRow, outdated
+from feature_repo.stores.packed_store import Batch, PackedOnlineStore, outdated
 from feature_repo.stores.packed_view import PackedView
 
 
@@ -51,6 +45,7 @@ class PackedRedisOnlineStore(PackedOnlineStore):
     """Packed records in Redis; any number of processes and machines read and write."""
 
     batch_rows: Final = BATCH_ROWS
+    reads_wait: Final = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,38 +81,6 @@ class PackedRedisOnlineStore(PackedOnlineStore):
     ) -> int:
         """Write the records beside the old ones, then swap both by one script."""
         return self.records(config).replace(view, newest, batches)
-
-    async def online_read_async(
-        self,
-        config: RepoConfig,
-        table: BaseFeatureView,
-        entity_keys: list[EntityKeyProto],
-        requested_features: list[str] | None = None,
-    ) -> list[ReadRow]:
-        """Read in a thread, so that waiting for the server does not hold up the event loop."""
-        return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
-
-    async def get_online_features_async(
-        self,
-        config: RepoConfig,
-        features: list[str] | FeatureService,
-        entity_rows: list[dict[str, Any]] | EntityValues,
-        registry: BaseRegistry,
-        project: str,
-        full_feature_names: bool = False,
-        include_feature_view_version_metadata: bool = False,
-    ) -> OnlineResponse:
-        """Answer in a thread, as `online_read_async` does."""
-        return await asyncio.to_thread(
-            self.get_online_features,
-            config,
-            features,
-            entity_rows,
-            registry,
-            project,
-            full_feature_names,
-            include_feature_view_version_metadata,
-        )
 
     def update(
         self,

@@ -15,8 +15,9 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,7 @@ from feature_repo.stores.packed_response import PackedOnlineResponse
 from feature_repo.stores.packed_values import from_protos, to_protos
 from feature_repo.stores.packed_view import NEVER, PackedView
 
+T = TypeVar("T")
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 ReadRow = tuple[datetime | None, dict[str, ValueProto] | None]
 Batch = tuple[np.ndarray | Blobs, Blobs]
@@ -56,6 +58,8 @@ class PackedOnlineStore(OnlineStore):
 
     batch_rows: int
     """How many rows are written at once, all or none."""
+    reads_wait: bool
+    """Whether a read waits for a server, so that it may not hold up an event loop."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None
@@ -173,8 +177,8 @@ class PackedOnlineStore(OnlineStore):
         entity_keys: list[EntityKeyProto],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """Read without a thread: it takes less time than handing over to one."""
-        return self.online_read(config, table, entity_keys, requested_features)
+        """Do what `online_read` does."""
+        return await self._unblocking(partial(self.online_read, config, table, entity_keys, requested_features))
 
     def get_online_features(
         self,
@@ -211,8 +215,9 @@ class PackedOnlineStore(OnlineStore):
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Answer without a thread: it takes less time than handing over to one."""
-        return self.get_online_features(
+        """Do what `get_online_features` does."""
+        answer = partial(
+            self.get_online_features,
             config,
             features,
             entity_rows,
@@ -221,6 +226,11 @@ class PackedOnlineStore(OnlineStore):
             full_feature_names,
             include_feature_view_version_metadata,
         )
+        return await self._unblocking(answer)
+
+    async def _unblocking(self, read: Callable[[], T]) -> T:
+        """Read in a thread where reads wait for a server; elsewhere handing over would take longer than reading."""
+        return await asyncio.to_thread(read) if self.reads_wait else read()
 
     def _answer(
         self, config: RepoConfig, plan: Plan, entity_rows: list[dict[str, Any]] | EntityValues
