@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from feature_repo.stores.packed import Blobs, Layout
-from feature_repo.stores.packed_keys import Key, KeyCodec, other_join_keys
+from feature_repo.stores.packed_keys import INTEGER, Key, KeyCodec, other_join_keys
 
 BUSY_SECONDS: Final = 60
 BATCH_ROWS: Final = 65_536
@@ -165,6 +165,16 @@ class PackedDatabase:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Keys and records of so many rows, each joined; `lengths` of the keys where these differ."""
+
+    rows: int
+    keys: bytes
+    lengths: np.ndarray
+    records: bytes
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A consistent state of the file, open for reading."""
 
@@ -204,6 +214,22 @@ class Snapshot:
         sql = f"SELECT key, record FROM {view.table} WHERE key >= ?{'' if end is None else ' AND key < ?'} LIMIT ?"
         rows = self.connection.execute(sql, [head, *([] if end is None else [end]), most + 1]).fetchall()
         return dict(rows) if len(rows) <= most else None
+
+    def joined(self, view: ViewTable, head: bytes, most: int) -> Joined | None:
+        """Return the records whose keys begin with `head` in one piece; None where there are more than that.
+
+        SQLite joins them, so no Python object per row is made and other threads run meanwhile.
+        """
+        end = _behind(head)
+        where = f"FROM {view.table} WHERE key >= ?{'' if end is None else ' AND key < ?'}"
+        between = [head] if end is None else [head, end]
+        if self.connection.execute(f"SELECT 1 {where} LIMIT 1 OFFSET ?", [*between, most]).fetchone():
+            return None
+        sql = f"SELECT count(*), {_joined('key')}, group_concat(length(key), ' '), {_joined('record')} {where}"
+        if view.keys.kinds[-1] == INTEGER:
+            sql = f"SELECT count(*), {_joined('key')}, '', {_joined('record')} {where}"
+        rows, keys, lengths, records = self.connection.execute(sql, between).fetchone()
+        return Joined(rows, keys or b"", np.array((lengths or "").split(), np.int64), records or b"")
 
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.
@@ -281,6 +307,11 @@ class Writer:
     def clear(self, view: ViewTable) -> None:
         """Remove every record of a view."""
         self.connection.execute(f"DELETE FROM {view.table}")
+
+
+def _joined(column: str) -> str:
+    """Return an SQL expression for the bytes of a column's values one after the other."""
+    return f"CAST(group_concat({column}, '') AS BLOB)"
 
 
 def _behind(head: bytes) -> bytes | None:

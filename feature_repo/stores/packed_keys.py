@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -36,6 +37,8 @@ _SECONDS: Final = pa.timestamp("s", tz="UTC")
 _LENGTH_BYTES: Final = 4
 _FEW: Final = 64
 """So many rows at least make it worth to look for what their keys have in common."""
+_ROWS_A_RUN: Final = 16
+"""So many rows must have a user in common on the average for a request to be read user by user."""
 
 Key = int | bytes
 
@@ -44,17 +47,28 @@ Apart = tuple[list[Key | None], np.ndarray | None]
 
 
 @dataclass(frozen=True)
+class Run:
+    """Rows of a request whose keys begin alike and have one part more: `rows` of them, a user's; `last` are these."""
+
+    head: bytes
+    rows: slice
+    last: pa.Array
+
+
+@dataclass(frozen=True)
 class Asked:
     """The keys of a request's rows.
 
     `tell` tells the distinct ones apart, when somebody wants that. `numbers` are the rows' keys where each is one
     integer. `head` is the key that all rows have, or, with `rest`, what all keys begin with: the user of a request.
+    `runs` are the users of a request for several, one after the other; none where it is not so ordered.
     """
 
     tell: Callable[[], Apart]
     numbers: np.ndarray | None = None
     head: Key | None = None
     rest: Asked | None = None
+    runs: Sequence[Run] = ()
 
     @classmethod
     def of(cls, keys: list[Key | None]) -> Asked:
@@ -152,11 +166,12 @@ class KeyCodec:
             whole = arrays[0].type == pa.int64() and not arrays[0].null_count
             numbers = arrays[0].to_numpy(zero_copy_only=False) if whole else None
             return Asked(lambda: _apart(self.to_list(arrays)), numbers)
-        if not constant or rows < _FEW:
+        if rows < _FEW or any(array.null_count for array in arrays[:-1]):
             return Asked.of(self.to_list(arrays))
-        head = b"".join(_piece(_plain(array[0].as_py())) for array in arrays[:-1])
+        if not constant:
+            return Asked(lambda: _apart(self.to_list(arrays)), runs=_runs(arrays))
         last = KeyCodec(self.parts[-1:]).asked(arrays[-1:])
-        return Asked(lambda: _apart(self.to_list(arrays)), head=head, rest=last)
+        return Asked(lambda: _apart(self.to_list(arrays)), head=_head(arrays, 0), rest=last)
 
     def last_parts(self, keys: Sequence[bytes], head: bytes) -> np.ndarray | list[bytes]:
         """Return the last part of composite keys that begin with `head` and have one part more."""
@@ -165,6 +180,15 @@ class KeyCodec:
             return [key[start:] for key in keys]
         parts = np.frombuffer(b"".join(keys), [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
         return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
+
+    def joined_last_parts(self, keys: bytes, lengths: np.ndarray, head: bytes) -> pa.Array:
+        """Return the last part of joined keys that begin with `head`; `lengths` where they are no integers."""
+        if self.kinds[-1] == INTEGER:
+            parts = np.frombuffer(keys, [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
+            return pa.array((parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        whole = Blobs(pa.py_buffer(keys), offsets).to_arrow()
+        return pc.binary_slice(whole, len(head) + _LENGTH_BYTES).cast(_ARROW[self.kinds[-1]])
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""
@@ -225,6 +249,25 @@ def _stored(column: pa.Array, kind: str, where: str) -> pa.Array:
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _ARROW[kind])
     return conform(column, _ARROW[kind], where)
+
+
+def _head(arrays: Sequence[pa.Array], row: int) -> bytes:
+    """Return what a row's key has before its last part."""
+    return b"".join(_piece(_plain(array[row].as_py())) for array in arrays[:-1])
+
+
+def _runs(arrays: Sequence[pa.Array]) -> list[Run]:
+    """Return the runs of rows that differ in the last part of their keys alone, none where they are short."""
+    rows = len(arrays[0])
+    begins = [pc.not_equal(array.slice(1), array.slice(0, rows - 1)) for array in arrays[:-1]]
+    changed = np.logical_or.reduce([begin.to_numpy(zero_copy_only=False) for begin in begins])
+    starts = [0, *(np.flatnonzero(changed) + 1).tolist(), rows]
+    if _ROWS_A_RUN * (len(starts) - 1) > rows:
+        return []
+    return [
+        Run(_head(arrays, start), slice(start, end), arrays[-1].slice(start, end - start))
+        for start, end in pairwise(starts)
+    ]
 
 
 def _is_constant(array: pa.Array) -> bool:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.stores.packed import Layout
@@ -255,10 +256,38 @@ def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: A
         opened = held_view(snapshot.catalogue, cache, view, asked)
         if opened is None and not view.ttl:
             opened = cache.open_user(snapshot, table, view.layout, asked)
+        if opened is None and asked.runs:
+            opened = _read_runs(snapshot, table, view, asked, now)
         if opened is not None:
             return opened
         records = cache.records(snapshot, table, view.layout, asked.keys)
     return rows_of(view, asked, records, now)
+
+
+def _read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: Asked, now: int) -> ViewRows | None:
+    """Read the rows of several users, each user's in one piece; they are not kept.
+
+    None where a user has far more than are asked for, and where records differ in their length or schema.
+    """
+    layout, pieces, before = view.layout, [], 0
+    if layout.slots:
+        return None
+    index = np.empty(asked.runs[-1].rows.stop, np.int64)
+    for run in asked.runs:
+        found = snapshot.joined(table, run.head, _NEIGHBOURS * len(run.last))
+        if found is None:
+            return None
+        places = pc.index_in(run.last, table.keys.joined_last_parts(found.keys, found.lengths, run.head))
+        index[run.rows] = pc.fill_null(places, -1 - before).to_numpy(zero_copy_only=False) + before
+        pieces.append(found.records)
+        before += found.rows
+    if sum(map(len, pieces)) != before * layout.dtype.itemsize:
+        return None
+    rows = Rows(layout, [*pieces, layout.blank])
+    if (rows.raw["schema"] != layout.id).any():
+        return None
+    index[index < 0] = before
+    return ViewRows(rows, index, expire(rows, view.ttl, now))
 
 
 def rows_of(view: PackedView, asked: Asked, records: list[bytes], now: int) -> ViewRows:
