@@ -166,10 +166,10 @@ class PackedDatabase:
 
 @dataclass(frozen=True)
 class Joined:
-    """Keys and records of so many rows, each joined; `lengths` of the keys where these differ."""
+    """The last parts of so many rows' keys, and their records, each joined; `lengths` of parts that are no integers."""
 
     rows: int
-    keys: bytes
+    parts: bytes
     lengths: np.ndarray
     records: bytes
 
@@ -225,11 +225,11 @@ class Snapshot:
         between = [head] if end is None else [head, end]
         if self.connection.execute(f"SELECT 1 {where} LIMIT 1 OFFSET ?", [*between, most]).fetchone():
             return None
-        sql = f"SELECT count(*), {_joined('key')}, group_concat(length(key), ' '), {_joined('record')} {where}"
-        if view.keys.kinds[-1] == INTEGER:
-            sql = f"SELECT count(*), {_joined('key')}, '', {_joined('record')} {where}"
-        rows, keys, lengths, records = self.connection.execute(sql, between).fetchone()
-        return Joined(rows, keys or b"", np.array((lengths or "").split(), np.int64), records or b"")
+        last = f"substr(key, {view.keys.last_part(head) + 1})"
+        lengths = "''" if view.keys.kinds[-1] == INTEGER else f"group_concat(length({last}), ' ')"
+        sql = f"SELECT count(*), {_joined(last)}, {lengths}, {_joined('record')} {where}"
+        rows, parts, lengths, records = self.connection.execute(sql, between).fetchone()
+        return Joined(rows, parts or b"", np.array((lengths or "").split(), np.int64), records or b"")
 
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.

@@ -176,19 +176,20 @@ class KeyCodec:
     def last_parts(self, keys: Sequence[bytes], head: bytes) -> np.ndarray | list[bytes]:
         """Return the last part of composite keys that begin with `head` and have one part more."""
         if self.kinds[-1] != INTEGER:
-            start = len(head) + _LENGTH_BYTES
-            return [key[start:] for key in keys]
+            return [key[self.last_part(head) :] for key in keys]
         parts = np.frombuffer(b"".join(keys), [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
         return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
 
-    def joined_last_parts(self, keys: bytes, lengths: np.ndarray, head: bytes) -> pa.Array:
-        """Return the last part of joined keys that begin with `head`; `lengths` where they are no integers."""
+    def last_part(self, head: bytes) -> int:
+        """Return where the last part's own bytes begin in keys that begin with `head`."""
+        return len(head) + (0 if self.kinds[-1] == INTEGER else _LENGTH_BYTES)
+
+    def split(self, parts: bytes, lengths: np.ndarray) -> pa.Array:
+        """Return the last parts of keys that were joined; `lengths` where they are no integers."""
         if self.kinds[-1] == INTEGER:
-            parts = np.frombuffer(keys, [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
-            return pa.array((parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64))
+            return pa.array((np.frombuffer(parts, ">u8").astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        whole = Blobs(pa.py_buffer(keys), offsets).to_arrow()
-        return pc.binary_slice(whole, len(head) + _LENGTH_BYTES).cast(_ARROW[self.kinds[-1]])
+        return Blobs(pa.py_buffer(parts), offsets).to_arrow().cast(_ARROW[self.kinds[-1]])
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""

@@ -277,7 +277,7 @@ def _read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: As
         found = snapshot.joined(table, run.head, _NEIGHBOURS * len(run.last))
         if found is None:
             return None
-        places = pc.index_in(run.last, table.keys.joined_last_parts(found.keys, found.lengths, run.head))
+        places = pc.index_in(run.last, table.keys.split(found.parts, found.lengths))
         index[run.rows] = pc.fill_null(places, -1 - before).to_numpy(zero_copy_only=False) + before
         pieces.append(found.records)
         before += found.rows

@@ -47,7 +47,7 @@ K: Final = 10
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99}
 STAGES: Final = ("candidates", "features", "train", "refresh")
 TRAINED_USERS: Final = 300
-"""So many grow trees as large as all would; scoring everyone's validation rows after every tree took most of an hour."""
+"""So many grow trees as large as all would; after each tree their validation rows alone are scored, not everyone's."""
 
 
 @dataclass(frozen=True)

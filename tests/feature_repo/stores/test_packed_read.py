@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,74 @@ def test_keys_are_cut_behind_their_beginning() -> None:
         encoded = KeyCodec((("b", kind),)).encode([pa.array(parts, ARROW[kind])])
         expected = encoded.to_list() if isinstance(encoded, Blobs) else encoded.tolist()
         assert (found.tolist() if isinstance(found, np.ndarray) else found) == expected
+
+
+NUMBERS = Layout([Field("n", pa.int64()), Field("x", pa.float32()), Field("flag", pa.bool_())])
+
+
+def numbers_of(database: PackedDatabase, cache: RecordCache, view: PackedView, asked: Asked, now: int = 0) -> dict:
+    with database.snapshot() as snapshot:
+        rows = read_view(snapshot, cache, view, asked, now)
+    found = {name: rows.array(name).to_pylist() for name in view.layout.by_name}
+    return {**found, "event": rows.spread(rows.rows.event).tolist()}
+
+
+def write_numbers(database: PackedDatabase, codec: KeyCodec, columns: list[pa.Array], layout: Layout = NUMBERS) -> None:
+    values = np.arange(len(columns[0]))
+    features = {
+        "n": pa.array(values, mask=values % 5 == 0),
+        "x": pa.array(values / 4, pa.float32()),
+        "flag": pa.array(values % 2 == 0),
+    }
+    with database.transaction() as writer:
+        view = writer.declare("p", "v", codec, layout)
+        writer.upsert(view, codec.encode(columns), layout.pack(features, values, None))
+
+
+@pytest.mark.parametrize("first", [INTEGER, STRING, BYTES])
+@pytest.mark.parametrize("last", [INTEGER, STRING, BYTES])
+def test_several_users_rows_are_read_user_by_user(tmp_path: Path, first: str, last: str) -> None:
+    codec, rng = KeyCodec((("user", first), ("item", last))), np.random.default_rng(0)
+    heads, rests = HEADS[first], list(dict.fromkeys(RESTS[last]))
+    pairs = [(head, rest) for head in heads[1:] for rest in rests if rng.random() < 0.6]
+    database = PackedDatabase(tmp_path / "online.db")
+    write_numbers(
+        database, codec, [pa.array([p[i] for p in pairs], ARROW[kind]) for i, kind in enumerate((first, last))]
+    )
+    users = [*heads, heads[-2]]
+    items = [
+        [None, *rng.permutation(np.array([*rests, *rests[:7]], object))[: 25 + user].tolist()]
+        for user in range(len(users))
+    ]
+    columns = [
+        pa.array([user for user, own in zip(users, items, strict=True) for _ in own], ARROW[first]),
+        pa.array([item for own in items for item in own], ARROW[last]),
+    ]
+    asked, each = codec.asked(columns), Asked.of(codec.to_list(columns))
+    assert [len(run.last) for run in asked.runs] == [len(own) for own in items]
+    for ttl, now in ((0, 0), (50, 90)):
+        view = replace(view_of(codec, ttl), layout=NUMBERS)
+        expected = numbers_of(database, RecordCache(0), view, each, now)
+        assert 0 < expected["x"].count(None) < len(expected["x"])
+        cache = RecordCache(1 << 20)
+        assert numbers_of(database, cache, view, asked, now) == expected
+        assert not cache._views
+
+
+def test_rows_of_several_users_that_are_no_match_for_one_reading_are_read_by_key(tmp_path: Path) -> None:
+    codec = KeyCodec((("user", INTEGER), ("item", INTEGER)))
+    columns = [pa.array(np.repeat([1, 2], 40)), pa.array(np.tile(np.arange(40), 2))]
+    # Longer records of an earlier schema, then far more rows than are asked for, then a null among the users.
+    earlier = Layout([Field("n", pa.int64()), Field("x", pa.float32()), Field("gone", pa.int64())])
+    database, view = PackedDatabase(tmp_path / "online.db"), replace(view_of(codec), layout=NUMBERS)
+    write_numbers(database, codec, [column.slice(0, 60) for column in columns], earlier)
+    write_numbers(database, codec, [column.slice(20, 50) for column in columns])
+    cases = [columns]
+    write_numbers(database, codec, [pa.array(np.full(900, 5)), pa.array(np.arange(900))])
+    cases.append([pa.array(np.repeat([5, 1], 40)), columns[1]])
+    cases.append([pa.array([None, *[1] * 40, *[2] * 39]), columns[1]])
+    for case in cases:
+        each = Asked.of(codec.to_list(case))
+        cache = RecordCache(1 << 20)
+        assert numbers_of(database, cache, view, codec.asked(case)) == numbers_of(database, RecordCache(0), view, each)
+        assert cache._views
