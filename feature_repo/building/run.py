@@ -18,7 +18,7 @@ from feature_repo.building.parts import EMPTY, pushed_files, write_empty, write_
 from feature_repo.building.plan import Plan, log_change, plan_view
 from feature_repo.building.rows import stamped
 from feature_repo.building.runs import Runs
-from feature_repo.building.shares import PART, PARTS_IN_FILE, WHOLE, Share, dealt, keys_dealt
+from feature_repo.building.shares import PART, PARTS_TOGETHER, WHOLE, Share, dealt, keys_dealt
 from feature_repo.building.snapshots import workspace_calendar
 from feature_repo.building.state import ViewState
 from feature_repo.building.transform import ViewTransform, view_columns
@@ -118,7 +118,7 @@ def _versions(workspace: Workspace, table: str) -> np.ndarray:
 def _dealt(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> Iterator[dict[str, Sequence[Share]]]:
     """Deal a log that is too large to be computed at once; yield the shares of each view."""
     events = _events(workspace)
-    large = {True: PART, False: PARTS_IN_FILE * PART}
+    large = {True: PART, False: PARTS_TOGETHER * PART}
     keys = {
         transform.name: keys_dealt(list(transform.keys))[0]
         for transform, plan in work
@@ -154,19 +154,13 @@ def _build(
 def _held(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> int:
     """Return how many events a view may hold at once: of a log that is dealt, a file."""
     events = _events(workspace)
-    return min(events, PARTS_IN_FILE * PART) if all(plan.whole for _, plan in work) else events
+    return min(events, PARTS_TOGETHER * PART) if all(plan.whole for _, plan in work) else events
 
 
 def _size(workspace: Workspace, transform: ViewTransform) -> tuple[int, bool]:
     """Return what sorts the largest view first: by its files, and before it has any, views of lists."""
     stored = sum(path.stat().st_size for path in workspace.feature_path(transform.name).glob("*.parquet"))
     return -stored, not transform.has_lists
-
-
-def _held(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> int:
-    """Return how many events a view may hold at once: of a log that is dealt, a file."""
-    events = _events(workspace)
-    return min(events, PARTS_IN_FILE * PART) if all(plan.whole for _, plan in work) else events
 
 
 def _stored_bytes(folder: Path) -> int:

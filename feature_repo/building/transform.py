@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from feature_repo.building.cells import with_cells_sql
 from feature_repo.building.changes import LOG, create_attributes, create_changes, own_events_sql, touch_pushed
 from feature_repo.building.moments import RARE, create_snapshots, register_snapshots
 from feature_repo.building.rows import faulty_row, rows_of_change, with_pushed
+from feature_repo.building.running import RUNNING, STEPS, create_running_totals
 from feature_repo.building.shares import WHOLE, Share
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import CREATED, ITEM, TIME, USER
@@ -144,6 +145,7 @@ class ViewTransform:
         elif self.sql.in_parts:
             for share in shares:
                 self._create_own_events(connection, share.of(share.relation), snapshots)
+                self._create_totals(connection)
                 yield select
         else:
             connection.execute(f"CREATE TEMP TABLE every_row AS {select}")
@@ -164,6 +166,7 @@ class ViewTransform:
             own = own_events_sql(connection, list(self.keys), self.sql.windows, snapshots, snapshots[:0])
             self._create_own_events(connection, own, snapshots)
         self._create_changes(connection, snapshots, snapshots[:0])
+        self._create_totals(connection)
 
     @staticmethod
     def _set_up(connection: duckdb.DuckDBPyConnection, data: DataSet, snapshots: np.ndarray) -> None:
@@ -184,18 +187,40 @@ class ViewTransform:
         Where the query is to be `repeated` for other events of `own_events`, views that read none of them are computed
         just once.
         """
-        self._create_own_events(connection, own, snapshots)
+        once = repeated and self.sql.in_parts
+        # What comes before the first share needs its columns, not its rows.
+        self._create_own_events(connection, f"FROM ({own}) LIMIT 0" if once else own, snapshots)
         # A table that a file misspells must not turn out to be a variable of this module.
         connection.execute("SET python_enable_replacements = false")
         connection.execute(f"CREATE TEMP VIEW {LOG} AS SELECT * FROM own_events")
         *preface, select = self._statements(connection)
-        once = self.sql.apart(preface) if repeated and self.sql.in_parts else set()
-        for place, statement in enumerate(preface):
-            kind = "TABLE" if place in once else "VIEW"
-            connection.execute(statement.replace("CREATE TEMP VIEW", f"CREATE OR REPLACE TEMP {kind}", 1))
+        of_log, of_changes = self.sql.split(preface)
+        tables = self.sql.apart(of_log) if once else set()
+        self._create_views(connection, of_log, tables)
         self._create_changes(connection, snapshots, known)
+        self._create_views(connection, of_changes)
+        self._create_totals(connection)
         self._check(connection.sql(select))
         return select
+
+    @staticmethod
+    def _create_views(
+        connection: duckdb.DuckDBPyConnection, statements: Sequence[str], tables: Collection[int] = ()
+    ) -> None:
+        """Create a file's views; those at some places as tables, which are computed now and once."""
+        for place, statement in enumerate(statements):
+            kind = "TABLE" if place in tables else "VIEW"
+            connection.execute(statement.replace("CREATE TEMP VIEW", f"CREATE OR REPLACE TEMP {kind}", 1))
+
+    def _create_totals(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if not self.sql.reads(RUNNING):
+            return
+        try:
+            create_running_totals(connection)
+        except ValueError as error:
+            raise ContractError(
+                self.sql.path, expected=f"a view {STEPS} to add up", got=str(error), fix="Mend the file."
+            ) from error
 
     def _create_own_events(self, connection: duckdb.DuckDBPyConnection, events: str, snapshots: np.ndarray) -> None:
         if self.sql.reads("cell"):

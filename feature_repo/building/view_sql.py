@@ -69,6 +69,12 @@ class ViewSql:
         return self.in_parts and self.reads("changes") and not self.reads("snapshots", *RARE)
 
     @staticmethod
+    def split(views: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Split statements before the first one that reads `changes`, which are made of the views until then."""
+        place = next((at for at, view in enumerate(views) if re.search(r"\bchanges\b", view)), len(views))
+        return views[:place], views[place:]
+
+    @staticmethod
     def apart(views: Sequence[str]) -> set[int]:
         """Return the places of those statements that read `own_events` neither themselves nor by a view before them."""
         own, found = ["own_events"], set()

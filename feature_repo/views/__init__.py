@@ -6,6 +6,10 @@ The SQL sees `events`, `users`, `items`, `snapshots(event_timestamp)` and, prepa
                     All columns of the log, its time as `occurred_at`; `entering` (1, else 0), `leaving_7d` (1, else 0),
                     `in_7d` = entering - leaving_7d for whatever windows the SQL names, and `in_all` = entering.
                     Running sums per key give the value at every snapshot: sum(sum(in_7d)) OVER history.
+`running_totals`    the same of a view `steps` that the file has made of `changes` by key and snapshot, in a fraction of
+                    the time: sum(in_7d) of the steps is what the window holds here. Columns before event_timestamp are
+                    keys; `first_...` and `last_...` hold the first and the latest value so far that is not null; all
+                    others are integers or DECIMAL, and added up.
 `own_events`        `events` of the keys that are computed: of all in a backfill, of those that change when a day is
                     added. Right for a log that keeps the times and needs to know no events of other keys. A column
                     `cell`, an integer that grows with time, is there where the SQL names it: the events of a cell enter

@@ -24,17 +24,24 @@ FROM (
     GROUP BY item_id, day, cell
 );
 
--- Of the events of a user on an item those of one cell are as good as one.
+-- Of the events of a user on an item those of one cell are as good as one. Most pairs have no more: they need no line.
 CREATE TEMP VIEW visits AS
+WITH pairs AS (
+    SELECT item_id, user_id, min(cell) AS cell, max(cell) AS last_cell FROM own_events GROUP BY item_id, user_id
+)
+
+SELECT item_id, cell, 999 * 86400000000 AS since, 999 * 86400000000 AS until FROM pairs WHERE cell = last_cell
+UNION ALL
 SELECT
     item_id,
     cell,
-    coalesce(visited_at - lag(visited_at) OVER line, INTERVAL 999 DAY) AS since,
-    coalesce(lead(visited_at) OVER line - visited_at, INTERVAL 999 DAY) AS until
+    coalesce(visited_at - lag(visited_at) OVER line, 999 * 86400000000) AS since,
+    coalesce(lead(visited_at) OVER line - visited_at, 999 * 86400000000) AS until
 FROM (
-    SELECT item_id, user_id, cell, min(event_timestamp) AS visited_at
+    SELECT item_id, user_id, own_events.cell, min(epoch_us(event_timestamp)) AS visited_at
     FROM own_events
-    GROUP BY item_id, user_id, cell
+    SEMI JOIN (SELECT item_id, user_id FROM pairs WHERE cell < last_cell) USING (item_id, user_id)
+    GROUP BY item_id, user_id, own_events.cell
 )
 WINDOW line AS (PARTITION BY item_id, user_id ORDER BY cell);
 
@@ -45,16 +52,16 @@ FROM (
         item_id,
         cell,
         min(event_timestamp) AS event_timestamp,
-        sum(events) AS events,
-        sum(clicked) AS clicked,
-        sum(consumed) AS consumed,
-        sum(passive) AS passive,
+        CAST(sum(events) AS INTEGER) AS events,
+        CAST(sum(clicked) AS INTEGER) AS clicked,
+        CAST(sum(consumed) AS INTEGER) AS consumed,
+        CAST(sum(passive) AS INTEGER) AS passive,
         sum(weight) AS weight,
-        sum(valued) AS valued,
+        CAST(sum(valued) AS INTEGER) AS valued,
         sum(amount) AS amount,
         sum(square) AS square,
-        sum(first_of_day) AS first_days,
-        sum(last_of_day) AS last_days
+        CAST(sum(first_of_day) AS INTEGER) AS first_days,
+        CAST(sum(last_of_day) AS INTEGER) AS last_days
     FROM item_days
     GROUP BY item_id, cell
 ) AS cells
@@ -62,48 +69,46 @@ JOIN (
     SELECT
         item_id,
         cell,
-        count(*) FILTER (since > INTERVAL 7 DAY) AS come_7d,
-        count(*) FILTER (until > INTERVAL 7 DAY) AS gone_7d,
-        count(*) FILTER (since > INTERVAL 30 DAY) AS come_30d,
-        count(*) FILTER (until > INTERVAL 30 DAY) AS gone_30d
+        CAST(count(*) FILTER (since > 7 * 86400000000) AS INTEGER) AS come_7d,
+        CAST(count(*) FILTER (until > 7 * 86400000000) AS INTEGER) AS gone_7d,
+        CAST(count(*) FILTER (since > 30 * 86400000000) AS INTEGER) AS come_30d,
+        CAST(count(*) FILTER (until > 30 * 86400000000) AS INTEGER) AS gone_30d
     FROM visits
     GROUP BY item_id, cell
 ) AS visitors USING (item_id, cell);
 
-WITH totals AS (
-    SELECT
-        item_id,
-        event_timestamp,
-        sum(sum(in_7d * weight)) OVER history AS weight_7d,
-        sum(sum(in_30d * weight)) OVER history AS weight_30d,
-        sum(sum(in_90d * weight)) OVER history AS weight_90d,
-        sum(sum(in_all * weight)) OVER history AS weight_all,
-        sum(sum(in_7d * passive)) OVER history AS passive_7d,
-        sum(sum(in_30d * passive)) OVER history AS passive_30d,
-        sum(sum(in_all * passive)) OVER history AS passive_all,
-        sum(sum(in_7d * clicked)) OVER history AS clicked_7d,
-        sum(sum(in_30d * clicked)) OVER history AS clicked_30d,
-        sum(sum(in_all * clicked)) OVER history AS clicked_all,
-        sum(sum(in_7d * consumed)) OVER history AS consumed_7d,
-        sum(sum(in_30d * consumed)) OVER history AS consumed_30d,
-        sum(sum(in_all * consumed)) OVER history AS consumed_all,
-        sum(sum(in_7d * events)) OVER history AS events_7d,
-        sum(sum(in_30d * events)) OVER history AS events_30d,
-        sum(sum(entering * come_7d - leaving_7d * gone_7d)) OVER history AS users_7d,
-        sum(sum(entering * come_30d - leaving_30d * gone_30d)) OVER history AS users_30d,
-        sum(sum(entering * first_days - leaving_7d * last_days)) OVER history AS days_7d,
-        sum(sum(entering * first_days - leaving_30d * last_days)) OVER history AS days_30d,
-        sum(sum(entering * first_days)) OVER history AS days_all,
-        sum(sum(in_30d * valued)) OVER history AS valued_30d,
-        sum(sum(in_30d * amount)) OVER history AS amount_30d,
-        sum(sum(in_30d * square)) OVER history AS square_30d,
-        sum(sum(in_90d * valued)) OVER history AS valued_90d,
-        sum(sum(in_90d * amount)) OVER history AS amount_90d,
-        sum(sum(in_90d * square)) OVER history AS square_90d
-    FROM changes
-    GROUP BY item_id, event_timestamp
-    WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)
-)
+CREATE TEMP VIEW steps AS
+SELECT
+    item_id,
+    event_timestamp,
+    sum(in_7d * weight) AS weight_7d,
+    sum(in_30d * weight) AS weight_30d,
+    sum(in_90d * weight) AS weight_90d,
+    sum(in_all * weight) AS weight_all,
+    sum(in_7d * passive) AS passive_7d,
+    sum(in_30d * passive) AS passive_30d,
+    sum(in_all * passive) AS passive_all,
+    sum(in_7d * clicked) AS clicked_7d,
+    sum(in_30d * clicked) AS clicked_30d,
+    sum(in_all * clicked) AS clicked_all,
+    sum(in_7d * consumed) AS consumed_7d,
+    sum(in_30d * consumed) AS consumed_30d,
+    sum(in_all * consumed) AS consumed_all,
+    sum(in_7d * events) AS events_7d,
+    sum(in_30d * events) AS events_30d,
+    sum(entering * come_7d - leaving_7d * gone_7d) AS users_7d,
+    sum(entering * come_30d - leaving_30d * gone_30d) AS users_30d,
+    sum(entering * first_days - leaving_7d * last_days) AS days_7d,
+    sum(entering * first_days - leaving_30d * last_days) AS days_30d,
+    sum(entering * first_days) AS days_all,
+    sum(in_30d * valued) AS valued_30d,
+    sum(in_30d * amount) AS amount_30d,
+    sum(in_30d * square) AS square_30d,
+    sum(in_90d * valued) AS valued_90d,
+    sum(in_90d * amount) AS amount_90d,
+    sum(in_90d * square) AS square_90d
+FROM changes
+GROUP BY item_id, event_timestamp;
 
 SELECT
     item_id,
@@ -135,4 +140,4 @@ SELECT
         AS item_value_spread_30d,
     CASE WHEN valued_90d > 0 THEN sqrt(greatest(square_90d / valued_90d - power(amount_90d / valued_90d, 2), 0)) END
         AS item_value_spread_90d
-FROM totals
+FROM running_totals

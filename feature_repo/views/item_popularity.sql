@@ -2,19 +2,19 @@
 -- rates, both smoothed by one event; 1 means that nothing changes. `item_mean_event_at_30d` is the mean time of the
 -- window's events: its distance from now, taken on demand, is the slope of the daily counts.
 CREATE TEMP VIEW log AS
-SELECT cells.*, won.new_users
+SELECT cells.*, CAST(won.new_users AS INTEGER) AS new_users
 FROM (
     SELECT
         item_id,
         cell,
         min(event_timestamp) AS event_timestamp,
         max(event_timestamp) AS last_at,
-        count(*) AS events,
-        count(*) FILTER (target_weight > 0) AS targets,
-        count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
+        CAST(count(*) AS INTEGER) AS events,
+        CAST(count(*) FILTER (target_weight > 0) AS INTEGER) AS targets,
+        CAST(count(TRY_CAST(value AS DECIMAL(18, 4))) AS INTEGER) AS valued,
         sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
         sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square,
-        sum(CAST(floor(epoch(event_timestamp)) AS BIGINT)) AS seconds
+        CAST(sum(CAST(floor(epoch(event_timestamp)) AS BIGINT)) AS BIGINT) AS seconds
     FROM own_events
     GROUP BY item_id, cell
 ) AS cells
@@ -24,37 +24,35 @@ LEFT JOIN (
     GROUP BY item_id, cell
 ) AS won USING (item_id, cell);
 
-WITH totals AS (
-    SELECT
-        item_id,
-        event_timestamp,
-        sum(sum(in_1d * events)) OVER history AS events_1d,
-        sum(sum(in_7d * events)) OVER history AS events_7d,
-        sum(sum(in_30d * events)) OVER history AS events_30d,
-        sum(sum(in_90d * events)) OVER history AS events_90d,
-        sum(sum(in_all * events)) OVER history AS events_all,
-        sum(sum(in_1d * targets)) OVER history AS targets_1d,
-        sum(sum(in_7d * targets)) OVER history AS targets_7d,
-        sum(sum(in_30d * targets)) OVER history AS targets_30d,
-        sum(sum(in_90d * targets)) OVER history AS targets_90d,
-        sum(sum(in_all * targets)) OVER history AS targets_all,
-        sum(sum(entering * new_users)) OVER history AS users_all,
-        sum(sum(in_all * valued)) OVER history AS valued_all,
-        sum(sum(in_all * amount)) OVER history AS amount_all,
-        sum(sum(in_all * square)) OVER history AS square_all,
-        sum(sum(in_30d * valued)) OVER history AS valued_30d,
-        sum(sum(in_30d * amount)) OVER history AS amount_30d,
-        sum(sum(in_90d * valued)) OVER history AS valued_90d,
-        sum(sum(in_90d * amount)) OVER history AS amount_90d,
-        sum(sum(in_7d * seconds)) OVER history AS seconds_7d,
-        sum(sum(in_30d * seconds)) OVER history AS seconds_30d,
-        sum(sum(in_90d * seconds)) OVER history AS seconds_90d,
-        min(min(occurred_at)) OVER history AS first_event_at,
-        max(max(last_at)) OVER history AS last_event_at
-    FROM changes
-    GROUP BY item_id, event_timestamp
-    WINDOW history AS (PARTITION BY item_id ORDER BY event_timestamp)
-)
+CREATE TEMP VIEW steps AS
+SELECT
+    item_id,
+    event_timestamp,
+    sum(in_1d * events) AS events_1d,
+    sum(in_7d * events) AS events_7d,
+    sum(in_30d * events) AS events_30d,
+    sum(in_90d * events) AS events_90d,
+    sum(in_all * events) AS events_all,
+    sum(in_1d * targets) AS targets_1d,
+    sum(in_7d * targets) AS targets_7d,
+    sum(in_30d * targets) AS targets_30d,
+    sum(in_90d * targets) AS targets_90d,
+    sum(in_all * targets) AS targets_all,
+    sum(entering * new_users) AS users_all,
+    sum(in_all * valued) AS valued_all,
+    sum(in_all * amount) AS amount_all,
+    sum(in_all * square) AS square_all,
+    sum(in_30d * valued) AS valued_30d,
+    sum(in_30d * amount) AS amount_30d,
+    sum(in_90d * valued) AS valued_90d,
+    sum(in_90d * amount) AS amount_90d,
+    sum(in_7d * seconds) AS seconds_7d,
+    sum(in_30d * seconds) AS seconds_30d,
+    sum(in_90d * seconds) AS seconds_90d,
+    min(occurred_at) AS first_event_at,
+    max(last_at) FILTER (entering = 1) AS last_event_at
+FROM changes
+GROUP BY item_id, event_timestamp;
 
 SELECT
     item_id,
@@ -87,4 +85,4 @@ SELECT
     to_timestamp(floor(seconds_7d / nullif(events_7d, 0))) AS item_mean_event_at_7d,
     to_timestamp(floor(seconds_30d / nullif(events_30d, 0))) AS item_mean_event_at_30d,
     to_timestamp(floor(seconds_90d / nullif(events_90d, 0))) AS item_mean_event_at_90d
-FROM totals
+FROM running_totals

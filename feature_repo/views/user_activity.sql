@@ -23,7 +23,7 @@ FROM (
 );
 
 CREATE TEMP VIEW log AS
-SELECT cells.*, discovered.new_items
+SELECT cells.*, CAST(discovered.new_items AS INTEGER) AS new_items
 FROM (
     SELECT
         user_id,
@@ -31,14 +31,14 @@ FROM (
         min(first_at) AS event_timestamp,
         max(last_at) AS last_at,
         max(target_at) AS target_at,
-        sum(events) AS events,
-        sum(targets) AS targets,
+        CAST(sum(events) AS INTEGER) AS events,
+        CAST(sum(targets) AS INTEGER) AS targets,
         sum(weight) AS weight,
-        sum(valued) AS valued,
+        CAST(sum(valued) AS INTEGER) AS valued,
         sum(amount) AS amount,
         sum(square) AS square,
-        sum(first_of_day) AS first_days,
-        sum(last_of_day) AS last_days
+        CAST(sum(first_of_day) AS INTEGER) AS first_days,
+        CAST(sum(last_of_day) AS INTEGER) AS last_days
     FROM user_days
     GROUP BY user_id, cell
 ) AS cells
@@ -48,39 +48,37 @@ LEFT JOIN (
     GROUP BY user_id, cell
 ) AS discovered USING (user_id, cell);
 
-WITH totals AS (
-    SELECT
-        user_id,
-        event_timestamp,
-        sum(sum(in_1d * events)) OVER history AS events_1d,
-        sum(sum(in_7d * events)) OVER history AS events_7d,
-        sum(sum(in_30d * events)) OVER history AS events_30d,
-        sum(sum(in_90d * events)) OVER history AS events_90d,
-        sum(sum(in_all * events)) OVER history AS events_all,
-        sum(sum(in_1d * targets)) OVER history AS targets_1d,
-        sum(sum(in_7d * targets)) OVER history AS targets_7d,
-        sum(sum(in_30d * targets)) OVER history AS targets_30d,
-        sum(sum(in_90d * targets)) OVER history AS targets_90d,
-        sum(sum(in_all * targets)) OVER history AS targets_all,
-        sum(sum(entering * first_days - leaving_7d * last_days)) OVER history AS days_7d,
-        sum(sum(entering * first_days - leaving_30d * last_days)) OVER history AS days_30d,
-        sum(sum(entering * first_days)) OVER history AS days_all,
-        sum(sum(entering * new_items)) OVER history AS items_all,
-        sum(sum(in_all * weight)) OVER history AS weight_all,
-        sum(sum(in_all * valued)) OVER history AS valued_all,
-        sum(sum(in_all * amount)) OVER history AS amount_all,
-        sum(sum(in_all * square)) OVER history AS square_all,
-        sum(sum(in_30d * valued)) OVER history AS valued_30d,
-        sum(sum(in_30d * amount)) OVER history AS amount_30d,
-        sum(sum(in_90d * valued)) OVER history AS valued_90d,
-        sum(sum(in_90d * amount)) OVER history AS amount_90d,
-        min(min(occurred_at)) OVER history AS first_event_at,
-        max(max(last_at)) OVER history AS last_event_at,
-        max(max(target_at)) OVER history AS last_target_at
-    FROM changes
-    GROUP BY user_id, event_timestamp
-    WINDOW history AS (PARTITION BY user_id ORDER BY event_timestamp)
-)
+CREATE TEMP VIEW steps AS
+SELECT
+    user_id,
+    event_timestamp,
+    sum(in_1d * events) AS events_1d,
+    sum(in_7d * events) AS events_7d,
+    sum(in_30d * events) AS events_30d,
+    sum(in_90d * events) AS events_90d,
+    sum(in_all * events) AS events_all,
+    sum(in_1d * targets) AS targets_1d,
+    sum(in_7d * targets) AS targets_7d,
+    sum(in_30d * targets) AS targets_30d,
+    sum(in_90d * targets) AS targets_90d,
+    sum(in_all * targets) AS targets_all,
+    sum(entering * first_days - leaving_7d * last_days) AS days_7d,
+    sum(entering * first_days - leaving_30d * last_days) AS days_30d,
+    sum(entering * first_days) AS days_all,
+    sum(entering * new_items) AS items_all,
+    sum(in_all * weight) AS weight_all,
+    sum(in_all * valued) AS valued_all,
+    sum(in_all * amount) AS amount_all,
+    sum(in_all * square) AS square_all,
+    sum(in_30d * valued) AS valued_30d,
+    sum(in_30d * amount) AS amount_30d,
+    sum(in_90d * valued) AS valued_90d,
+    sum(in_90d * amount) AS amount_90d,
+    min(occurred_at) AS first_event_at,
+    max(last_at) FILTER (entering = 1) AS last_event_at,
+    max(target_at) FILTER (entering = 1) AS last_target_at
+FROM changes
+GROUP BY user_id, event_timestamp;
 
 SELECT
     user_id,
@@ -108,4 +106,4 @@ SELECT
     date_trunc('second', first_event_at) AS user_first_event_at,
     date_trunc('second', last_event_at) AS user_last_event_at,
     date_trunc('second', last_target_at) AS user_last_target_at
-FROM totals
+FROM running_totals

@@ -36,12 +36,12 @@ FROM (
         own.cell,
         min(own.event_timestamp) AS event_timestamp,
         max(own.event_timestamp) AS last_at,
-        count(*) AS events,
-        sum(daily_items.popular) AS popular,
+        CAST(count(*) AS INTEGER) AS events,
+        CAST(sum(daily_items.popular) AS INTEGER) AS popular,
         sum(daily_items.fame) AS fame,
         sum(CAST(own.target_weight AS DECIMAL(18, 4))) AS weight,
-        count(*) FILTER (own.consuming) AS consumed,
-        count(TRY_CAST(own.value AS DECIMAL(18, 4))) AS valued,
+        CAST(count(*) FILTER (own.consuming) AS INTEGER) AS consumed,
+        CAST(count(TRY_CAST(own.value AS DECIMAL(18, 4))) AS INTEGER) AS valued,
         sum(TRY_CAST(own.value AS DECIMAL(18, 4))) AS amount,
         sum(TRY_CAST(own.value AS DECIMAL(18, 4)) * TRY_CAST(own.value AS DECIMAL(18, 4))) AS square
     FROM own_events AS own
@@ -52,9 +52,9 @@ JOIN (
     SELECT
         user_id,
         cell,
-        count(*) FILTER (gap IS NULL OR gap > 1800000000) AS sessions,
-        sum(gap) AS gap,
-        count(gap) AS gaps,
+        CAST(count(*) FILTER (gap IS NULL OR gap > 1800000000) AS INTEGER) AS sessions,
+        CAST(sum(gap) AS BIGINT) AS gap,
+        CAST(count(gap) AS INTEGER) AS gaps,
         arg_max(gap, event_timestamp) FILTER (gap > 0) AS last_gap
     FROM (
         SELECT user_id, cell, event_timestamp, epoch_us(event_timestamp) - lag(epoch_us(event_timestamp)) OVER line AS gap
@@ -64,78 +64,41 @@ JOIN (
     GROUP BY user_id, cell
 ) AS gaps USING (user_id, cell);
 
-WITH steps AS (
-    SELECT
-        user_id,
-        event_timestamp,
-        sum(in_30d * events) AS events_30d,
-        sum(in_90d * events) AS events_90d,
-        sum(in_all * events) AS events_all,
-        sum(entering * sessions) AS sessions_all,
-        sum(in_30d * gap) AS gap_30d,
-        sum(in_90d * gap) AS gap_90d,
-        sum(in_30d * gaps) AS gaps_30d,
-        sum(in_90d * gaps) AS gaps_90d,
-        sum(in_30d * popular) AS popular_30d,
-        sum(in_90d * popular) AS popular_90d,
-        sum(in_all * popular) AS popular_all,
-        sum(in_30d * fame) AS fame_30d,
-        sum(in_90d * fame) AS fame_90d,
-        sum(in_all * fame) AS fame_all,
-        sum(in_7d * weight) AS weight_7d,
-        sum(in_30d * weight) AS weight_30d,
-        sum(in_90d * weight) AS weight_90d,
-        sum(in_7d * consumed) AS consumed_7d,
-        sum(in_30d * consumed) AS consumed_30d,
-        sum(in_all * consumed) AS consumed_all,
-        sum(in_30d * valued) AS valued_30d,
-        sum(in_30d * amount) AS amount_30d,
-        sum(in_30d * square) AS square_30d,
-        sum(in_90d * valued) AS valued_90d,
-        sum(in_90d * amount) AS amount_90d,
-        sum(in_90d * square) AS square_90d,
-        min(occurred_at) AS first_at,
-        max(last_at) AS last_at,
-        arg_max(last_gap, occurred_at) FILTER (entering = 1 AND last_gap > 0) AS last_gap
-    FROM changes
-    GROUP BY user_id, event_timestamp
-),
-
-totals AS (
-    SELECT
-        user_id,
-        event_timestamp,
-        sum(events_30d) OVER history AS events_30d,
-        sum(events_90d) OVER history AS events_90d,
-        sum(events_all) OVER history AS events_all,
-        sum(sessions_all) OVER history AS sessions_all,
-        sum(gap_30d) OVER history AS gap_30d,
-        sum(gap_90d) OVER history AS gap_90d,
-        sum(gaps_30d) OVER history AS gaps_30d,
-        sum(gaps_90d) OVER history AS gaps_90d,
-        sum(popular_30d) OVER history AS popular_30d,
-        sum(popular_90d) OVER history AS popular_90d,
-        sum(popular_all) OVER history AS popular_all,
-        sum(fame_30d) OVER history AS fame_30d,
-        sum(fame_90d) OVER history AS fame_90d,
-        sum(fame_all) OVER history AS fame_all,
-        sum(weight_7d) OVER history AS weight_7d,
-        sum(weight_30d) OVER history AS weight_30d,
-        sum(weight_90d) OVER history AS weight_90d,
-        sum(consumed_7d) OVER history AS consumed_7d,
-        sum(consumed_30d) OVER history AS consumed_30d,
-        sum(consumed_all) OVER history AS consumed_all,
-        sum(valued_30d) OVER history AS valued_30d,
-        sum(amount_30d) OVER history AS amount_30d,
-        sum(square_30d) OVER history AS square_30d,
-        sum(valued_90d) OVER history AS valued_90d,
-        sum(amount_90d) OVER history AS amount_90d,
-        sum(square_90d) OVER history AS square_90d,
-        epoch_us(max(last_at) OVER history) - epoch_us(min(first_at) OVER history) AS lifetime,
-        last_value(last_gap IGNORE NULLS) OVER history AS last_gap
-    FROM steps
-    WINDOW history AS (PARTITION BY user_id ORDER BY event_timestamp)
-)
+CREATE TEMP VIEW steps AS
+SELECT
+    user_id,
+    event_timestamp,
+    sum(in_30d * events) AS events_30d,
+    sum(in_90d * events) AS events_90d,
+    sum(in_all * events) AS events_all,
+    sum(entering * sessions) AS sessions_all,
+    sum(in_30d * gap) AS gap_30d,
+    sum(in_90d * gap) AS gap_90d,
+    sum(in_30d * gaps) AS gaps_30d,
+    sum(in_90d * gaps) AS gaps_90d,
+    sum(in_30d * popular) AS popular_30d,
+    sum(in_90d * popular) AS popular_90d,
+    sum(in_all * popular) AS popular_all,
+    sum(in_30d * fame) AS fame_30d,
+    sum(in_90d * fame) AS fame_90d,
+    sum(in_all * fame) AS fame_all,
+    sum(in_7d * weight) AS weight_7d,
+    sum(in_30d * weight) AS weight_30d,
+    sum(in_90d * weight) AS weight_90d,
+    sum(in_7d * consumed) AS consumed_7d,
+    sum(in_30d * consumed) AS consumed_30d,
+    sum(in_all * consumed) AS consumed_all,
+    sum(in_30d * valued) AS valued_30d,
+    sum(in_30d * amount) AS amount_30d,
+    sum(in_30d * square) AS square_30d,
+    sum(in_90d * valued) AS valued_90d,
+    sum(in_90d * amount) AS amount_90d,
+    sum(in_90d * square) AS square_90d,
+    min(occurred_at) AS first_at,
+    max(last_at) FILTER (entering = 1) AS last_at,
+    arg_max(last_gap, occurred_at) FILTER (entering = 1 AND last_gap > 0) AS last_gap
+FROM changes
+GROUP BY user_id, event_timestamp;
 
 SELECT
     user_id,
@@ -163,4 +126,4 @@ SELECT
         AS user_value_spread_30d,
     CASE WHEN valued_90d > 0 THEN sqrt(greatest(square_90d / valued_90d - power(amount_90d / valued_90d, 2), 0)) END
         AS user_value_spread_90d
-FROM totals
+FROM (SELECT *, epoch_us(last_at) - epoch_us(first_at) AS lifetime FROM running_totals)

@@ -57,9 +57,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, world: Workspace) -> Run:
     shutil.copytree(world.data_dir / "lake", place / "data" / "lake")
     views = root / "feature_repo" / "views"
     [field] = block("python")
-    totals, result = (line.split("--")[0].strip() for line in block("sql"))
+    steps, result = (line.split("--")[0].strip() for line in block("sql"))
     after(views / "user_activity.py", "user_key(data),", field)
-    after(views / "user_activity.sql", "OVER history AS events_7d,", totals)
+    after(views / "user_activity.sql", "sum(in_7d * events) AS events_7d,", steps)
     after(views / "user_activity.sql", "events_7d AS user_events_7d,", result)
     environment = {
         **os.environ,

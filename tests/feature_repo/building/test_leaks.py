@@ -66,7 +66,7 @@ def test_a_planted_leak_is_found(small_workspace, tmp_path, monkeypatch, kind, s
     honest = sql_path("user_activity").read_text()
     leaky = honest.replace("targets_all AS user_targets_all", "planted.user_targets_all")
     leaky = leaky.replace(
-        "FROM totals", f"FROM totals LEFT JOIN ({select}) AS planted USING (user_id, event_timestamp)"
+        "FROM running_totals", f"FROM running_totals LEFT JOIN ({select}) AS planted USING (user_id, event_timestamp)"
     )
     path = tmp_path / "user_activity.sql"
     path.write_text(leaky)
