@@ -1,8 +1,9 @@
 """Loops over pairs in machine code: NumPy would first gather the lists of every pair, then pass over them many times.
 
-Sums run in the order of the lists, so a pair has the same bits among 300 as among a million. Whoever calls these
-imports them where they are called: a process compiles them once, in some seconds. The machine code is not kept on
-disk, from where numba would read it back by pickle.
+What a pair reads lies far from what the one before it read, so the processor is told some pairs ahead. Sums run in
+the order of the lists, so a pair has the same bits among 300 as among a million. Whoever calls these imports them
+where they are called: a process compiles them once, in some seconds. The machine code is not kept on disk, from where
+numba would read it back by pickle.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 HOUR: Final = 3_600_000_000
+LINE: Final = 64
 
 
 def _given(dtype: types.Type, dimensions: int = 1) -> types.Array:
@@ -22,7 +28,8 @@ def _given(dtype: types.Type, dimensions: int = 1) -> types.Array:
 
 
 _bools, _int32s, _int64s, _numbers = map(_given, (types.boolean, types.int32, types.int64, types.float64))
-_matrix, _out = _given(types.float64, 2), types.float64[:, ::1]
+_matrix, _vectors, _counts = (_given(dtype, 2) for dtype in (types.float64, types.float32, types.int32))
+_out = types.float32[:, ::1]
 _lookup = (_int32s, _int64s, _int64s)
 _lists = (_int64s, _int64s)
 
@@ -31,12 +38,36 @@ def _compiled(*arguments: types.Type) -> Callable[[Callable[..., None]], Callabl
     """Compile a loop for arguments of these types when it is defined."""
 
     def compile_loop(loop: Callable[..., None]) -> Callable[..., None]:
-        return njit(types.void(*arguments), nogil=True)(loop)
+        return njit(types.void(*arguments), nogil=True, error_model="numpy")(loop)
 
     return compile_loop
 
 
-@njit(nogil=True)
+@intrinsic
+def _prefetch(_, array, distance):
+    """Ask for the cache line that lies so many bytes behind an array's begin: LLVM's `llvm.prefetch`."""
+
+    def emit(context, builder, signature, arguments):
+        number = ir.IntType(32)
+        start = make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.gep(builder.bitcast(start, ir.IntType(8).as_pointer()), [arguments[1]])
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+@njit(nogil=True, error_model="numpy")
+def _prefetch_row(matrix, row):
+    """Ask for a row of a matrix."""
+    size = matrix.shape[1] * matrix.itemsize
+    for place in range(row * size, (row + 1) * size, LINE):
+        _prefetch(matrix, place)
+
+
+@njit(nogil=True, error_model="numpy")
 def find(table, keys, order, wanted):
     """Return where a key first stands (`on_demand.codes.Lookup`), -1 where it does not."""
     if len(table):
@@ -51,26 +82,60 @@ def find(table, keys, order, wanted):
     return order[low] if low < len(keys) and keys[low] == wanted else np.int64(-1)
 
 
-@_compiled(*_lookup, _int64s, _int64s, *_lists, _int64s, _matrix, _out, _out, types.int64[::1])
-def pool(table, keys, order, left, right, starts, lengths, codes, block, best, total, met):
-    """Pool the numbers of left lists (values + 1, names) that a pair's right list meets: greatest, sum, how many.
+@njit(nogil=True, error_model="numpy")
+def _pool(table, keys, order, left, codes, start, count, block, best, total):
+    """Pool the numbers of a left list that a right list meets, `count` codes from `start` on; return how many were met.
 
-    `left`: by pair, where its codes begin in the lookup; `right`: by pair, the number of its list of `codes`.
+    `left`: where the left list's codes begin in the lookup; a value that it lacks has the block's last number.
     """
+    for name in range(block.shape[1]):
+        best[name] = total[name] = 0.0
+    met = 0
+    for number in range(count):
+        place = find(table, keys, order, left + codes[start + number])
+        met += place >= 0
+        for name in range(block.shape[1]):
+            value = block[place, name]
+            total[name] += value
+            if number == 0 or value > best[name]:
+                best[name] = value
+    return met
+
+
+@_compiled(*_lookup, _int64s, _int64s, _int64s, _int64s, *_lists, _int64s, _matrix, _numbers, _out)
+def affinities(table, keys, order, left, owner, owned, right, starts, lengths, codes, block, now, out):
+    """Fill `out` (3 * names + 1, pairs) with max, mean and sum of the numbers met, and the days since the last time.
+
+    `block` (values + 1, names + 1) has times in its last column. `owner` numbers the left lists of `owned` lengths,
+    `right` those of `codes`. NaN where one of the two is empty; the days also where no time was met.
+    """
+    best, total = np.empty(block.shape[1]), np.empty(block.shape[1])
+    last = block.shape[1] - 1
     for pair in range(len(left)):
-        start = starts[right[pair]]
-        for number in range(lengths[right[pair]]):
-            place = find(table, keys, order, left[pair] + codes[start + number])
-            met[pair] += place >= 0
-            for name in range(block.shape[1]):
-                value = block[place, name]
-                total[name, pair] += value
-                if number == 0 or value > best[name, pair]:
-                    best[name, pair] = value
+        count = lengths[right[pair]]
+        _pool(table, keys, order, left[pair], codes, starts[right[pair]], count, block, best, total)
+        empty = count == 0 or owned[owner[pair]] == 0
+        for name in range(last):
+            out[3 * name, pair] = np.nan if empty else best[name]
+            out[3 * name + 1, pair] = np.nan if empty else total[name] / count
+            out[3 * name + 2, pair] = np.nan if empty else total[name]
+        out[3 * last, pair] = (now[pair] - best[last]) / 86_400 if best[last] > 0 else np.nan
+
+
+@_compiled(*_lookup, _int64s, _int64s, *_lists, _int64s, _matrix, _out)
+def tastes(table, keys, order, left, right, starts, lengths, codes, block, out):
+    """Fill `out` (2 * names, pairs) with the greatest number met by name and the mean of those met, NaN for none."""
+    best, total = np.empty(block.shape[1]), np.empty(block.shape[1])
+    for pair in range(len(left)):
+        start, count = starts[right[pair]], lengths[right[pair]]
+        met = _pool(table, keys, order, left[pair], codes, start, count, block, best, total)
+        for name in range(block.shape[1]):
+            out[2 * name, pair] = best[name] if met else np.nan
+            out[2 * name + 1, pair] = total[name] / met if met else np.nan
 
 
 @_compiled(
-    *_lookup, _int64s, _int64s, *_lists, _int64s, _int64s, _numbers, types.float64, _matrix, _matrix, _out
+    *_lookup, _int64s, _int64s, *_lists, _int64s, _int64s, _numbers, types.float64, _counts, _vectors, _out
 )  # fmt: skip
 def lifts(
     table, keys, order, left, right, starts, lengths, codes, attributes, priors, prior_events, events, values, out
@@ -80,11 +145,23 @@ def lifts(
     `codes` and `attributes` are those of the user's groups and of what they are groups of, `priors` their shares.
     """
     windows = events.shape[1]
+    shares, lifted, best = np.empty(windows), np.empty(windows), np.empty(windows)
     for pair in range(len(left)):
         start, count = starts[right[pair]], lengths[right[pair]]
-        valued = 0
-        for row in range(len(out)):
-            out[row, pair] = 0.0 if count else np.nan
+        if pair + 8 < len(left) and len(table):
+            ahead = pair + 8
+            for group in range(starts[right[ahead]], starts[right[ahead]] + lengths[right[ahead]]):
+                _prefetch(table, (left[ahead] + codes[group]) * table.itemsize)
+                _prefetch(table, (left[ahead] + attributes[group]) * table.itemsize)
+            ahead = pair + 4
+            for group in range(starts[right[ahead]], starts[right[ahead]] + lengths[right[ahead]]):
+                _prefetch_row(events, table[left[ahead] + codes[group]])
+                _prefetch_row(events, table[left[ahead] + attributes[group]])
+                _prefetch_row(values, table[left[ahead] + codes[group]])
+        for window in range(windows):
+            shares[window] = lifted[window] = 0.0
+            best[window] = np.nan
+        valued, total = 0, 0.0
         for group in range(start, start + count):
             place = find(table, keys, order, left[pair] + codes[group])
             attribute = find(table, keys, order, left[pair] + attributes[group])
@@ -92,18 +169,20 @@ def lifts(
             for window in range(windows):
                 mine, all_of_it = events[place, window], events[attribute, window]
                 share = (mine + prior_events * prior) / (all_of_it + prior_events)
-                lift, best = share / prior, 2 * windows + window
-                out[window, pair] += share
-                out[windows + window, pair] += lift
-                if group == start or not lift <= out[best, pair]:
-                    out[best, pair] = lift
-            value = values[place, 0]
+                lift = share / prior
+                shares[window] += share
+                lifted[window] += lift
+                if group == start or not lift <= best[window]:
+                    best[window] = lift
+            value = np.float64(values[place, 0])
             if value == value:
                 valued += 1
-                out[3 * windows, pair] += value
-        for row in range(2 * windows):
-            out[row, pair] /= max(count, 1)
-        out[3 * windows, pair] = out[3 * windows, pair] / valued if valued else np.nan
+                total += value
+        for window in range(windows):
+            out[window, pair] = shares[window] / count if count else np.nan
+            out[windows + window, pair] = lifted[window] / count if count else np.nan
+            out[2 * windows + window, pair] = best[window]
+        out[3 * windows, pair] = total / valued if valued else np.nan
 
 
 @_compiled(_int64s, *_lists, _numbers, types.float64[::1])
@@ -115,7 +194,7 @@ def fade(time, start, length, faded, out):
             out[element] = faded[min(max(hours, 0), len(faded) - 1)]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _pooled(places, listed, weights, fading, faded):
     """Return max, sum, recent, position and last of one list of neighbours; `places` of the history's items, from 1."""
     best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -138,12 +217,12 @@ def _pooled(places, listed, weights, fading, faded):
 
 @_compiled(
     _int64s, _bools, _int64s, *_lists, _int32s, _numbers, _numbers, types.int64, _given(types.int64, 2),
-    _given(types.int32, 2), _int64s, _given(types.float32, 2), types.float32[:, :, ::1],
+    _counts, _int32s, _vectors, types.float32[:, :, ::1],
 )  # fmt: skip
 def similarities(
     order, fit, history, start, length, code, fading, faded, codes, lists, listed, sizes, weights, out
 ):  # fmt: skip
-    """Fill `out` (6, sources, pairs): max, mean, sum, recent, position, last of the similarities to the history.
+    """Fill `out` (sources, 6, pairs): max, mean, sum, recent, position, last of the similarities to the history.
 
     Pairs are taken in an order that keeps those of one history together: the table of where its items stand, of so
     many `codes`, is made once for them. `lists` (sources, pairs) number the rows of `listed` and `weights`, of `sizes`.
@@ -151,21 +230,27 @@ def similarities(
     """
     places = np.zeros(codes, np.uint16)
     known = np.int64(-1)
-    for pair in order:
+    for number in range(len(order)):
+        pair = order[number]
+        if number + 3 < len(order):
+            for source in range(len(lists)):
+                _prefetch_row(listed, lists[source, order[number + 3]])
+                _prefetch_row(weights, lists[source, order[number + 3]])
+            _prefetch(sizes, lists[0, order[number + 3]] * sizes.itemsize)
         owner = history[pair]
         if owner != known:
             if known >= 0:
                 for element in range(start[known], start[known] + length[known]):
                     places[code[element]] = 0
             known = owner
-            for number in range(min(length[owner], 65535)):
-                places[code[start[owner] + number]] = number + 1
+            for element in range(min(length[owner], 65535)):
+                places[code[start[owner] + element]] = element + 1
             places[0] = 0  # what nobody lists is no neighbour
         for source in range(len(lists)):
             row = lists[source, pair]
             if not fit[pair] or not length[owner] or not sizes[row]:
                 for how in range(6):
-                    out[how, source, pair] = np.nan
+                    out[source, how, pair] = np.nan
                 continue
             best, total, recent, position, last = _pooled(
                 places,
@@ -174,32 +259,51 @@ def similarities(
                 fading[start[owner] : start[owner] + length[owner]],
                 faded,
             )
-            out[0, source, pair] = best
-            out[1, source, pair] = total / length[owner]
-            out[2, source, pair] = total
-            out[3, source, pair] = recent
-            out[4, source, pair] = position
-            out[5, source, pair] = last
+            out[source, 0, pair] = best
+            out[source, 1, pair] = total / length[owner]
+            out[source, 2, pair] = total
+            out[source, 3, pair] = recent
+            out[source, 4, pair] = position
+            out[source, 5, pair] = last
+
+
+@njit(nogil=True, error_model="numpy")
+def _product(left, right, size):
+    """Return the sum of the products of the first `size` numbers, in four sums so that they need not wait in turn."""
+    one, two, three, four = 0.0, 0.0, 0.0, 0.0
+    whole = size - size % 4
+    for place in range(0, whole, 4):
+        one += np.float64(left[place]) * np.float64(right[place])
+        two += np.float64(left[place + 1]) * np.float64(right[place + 1])
+        three += np.float64(left[place + 2]) * np.float64(right[place + 2])
+        four += np.float64(left[place + 3]) * np.float64(right[place + 3])
+    for place in range(whole, size):
+        one += np.float64(left[place]) * np.float64(right[place])
+    return (one + two) + (three + four)
 
 
 @_compiled(
-    _bools, _int64s, _int64s, _matrix, _matrix, *_lists, _numbers, _numbers, types.float64[::1], types.float64[::1]
+    _bools, _int64s, _int64s, _vectors, _vectors, _int32s, _int32s, types.float64[::1], types.float64[::1]
 )  # fmt: skip
-def products(fit, left_row, right_row, left, right, left_sizes, right_sizes, left_norms, right_norms, dot, cosine):
-    """Fill `dot` and `cosine` with those of the rows that the pairs number; zeros follow the shorter vectors.
+def products(fit, left_row, right_row, left, right, left_sizes, right_sizes, dot, cosine):
+    """Fill `dot` and `cosine` with those of the rows that the pairs number.
 
     NaN where two sizes differ, where there is no vector, where the pair is not of one `fit`; the cosine of zeros, too.
     """
-    width = min(left.shape[1], right.shape[1])
+    known, length = np.int64(-1), 0.0
     for pair in range(len(dot)):
+        if pair + 8 < len(dot):
+            _prefetch_row(right, right_row[pair + 8])
         one, other = left_row[pair], right_row[pair]
         dot[pair] = cosine[pair] = np.nan
         if not fit[pair] or not left_sizes[one] or left_sizes[one] != right_sizes[other]:
             continue
-        total = 0.0
-        for column in range(width):
-            total += left[one, column] * right[other, column]
+        size = left_sizes[one]
+        if one != known:
+            known, length = one, np.sqrt(_product(left[one], left[one], size))
+        total = _product(left[one], right[other], size)
         dot[pair] = total
-        norm = left_norms[one] * right_norms[other]
+        # Made anew each time: a length that lies elsewhere costs more than the numbers that are at hand.
+        norm = length * np.sqrt(_product(right[other], right[other], size))
         if norm > 0:
             cosine[pair] = total / norm

@@ -23,7 +23,7 @@ from feature_repo.on_demand.columns import (
     whole_seconds,
 )
 from feature_repo.on_demand.lists import NumberedLists, numbers_block
-from feature_repo.on_demand.matches import Pools
+from feature_repo.on_demand.matches import Index
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -37,27 +37,25 @@ POOLED: Final = {
     "affinity_value": "user_category_value_mean",
     "affinity_streak": "user_category_streak",
 }
+HOW: Final = ("max", "mean", "sum")
 COUNTED: Final = frozenset({"user_category_events_all", "user_category_streak"})
 LAST: Final = "user_category_last_at"
 SINCE: Final = "affinity_days_since_last"
 
 
-def compute(columns: Columns) -> dict[str, np.ndarray]:
+def compute(columns: Columns) -> np.ndarray:
+    from feature_repo import pair_loops
+
     users = NumberedLists.of(columns["user_categories"])
     items = NumberedLists.of(columns["item_categories"])
-    sizes = items.sizes
+    index = Index.of(users, items.lists)
+    out = np.empty((len(HOW) * len(POOLED) + 1, len(users.row)), np.float32)
     # Seconds since 1970 are above zero, so that the latest wins over a category that the user never met.
-    pools = Pools.of(users, items, numbers_block(columns, (*POOLED.values(), LAST)))
-    best, total = pools.best[:-1], pools.total[:-1]
-    empty = (users.sizes == 0) | (sizes == 0)
-    if empty.any():
-        best[:, empty] = total[:, empty] = np.nan
-    result: dict[str, np.ndarray] = {}
-    for how, pool in {"max": best, "mean": total / np.maximum(sizes, 1), "sum": total}.items():
-        result |= {f"{prefix}_{how}": values for prefix, values in zip(POOLED, pool, strict=True)}
-    latest = pools.best[-1]
-    result[SINCE] = np.where(latest > 0, (whole_seconds(columns[REQUEST_TIME]) - latest) / 86_400, np.nan)
-    return result
+    pair_loops.affinities(
+        *index.lookup, index.left, users.row, users.lists.lengths, items.row, items.lists.starts, items.lists.lengths,
+        index.codes, numbers_block(columns, (*POOLED.values(), LAST)), whole_seconds(columns[REQUEST_TIME]), out,
+    )  # fmt: skip
+    return out
 
 
 FUNCTION: Final = PairFunction(
@@ -70,7 +68,7 @@ FUNCTION: Final = PairFunction(
         },
         "item_attributes": {"item_categories": NAMES},
     },
-    outputs=(*(f"{prefix}_{how}" for prefix in POOLED for how in ("max", "mean", "sum")), SINCE),
+    outputs=(*(f"{prefix}_{how}" for prefix in POOLED for how in HOW), SINCE),
     compute=compute,
     shared=True,
 )

@@ -31,7 +31,7 @@ OUTPUTS: Final = (
 )
 
 
-def compute(columns: Columns) -> dict[str, np.ndarray]:
+def compute(columns: Columns) -> np.ndarray:
     from feature_repo import pair_loops
 
     users = NumberedLists.of(columns["user_segments"])
@@ -41,14 +41,14 @@ def compute(columns: Columns) -> dict[str, np.ndarray]:
     # Groups and attributes are parallel lists, so they are one list of names to look up.
     attributes = derived_lists(columns["user_segment_attributes"], RowLists.of)
     index = Index.of(items, replace(groups, values=pa.concat_arrays([groups.values, attributes.values])))
-    out = np.empty((len(OUTPUTS), len(users.row)))
+    out = np.empty((len(OUTPUTS), len(users.row)), np.float32)
     pair_loops.lifts(
         *index.lookup, index.left, users.row, groups.starts, groups.lengths,
         index.codes[: len(groups.values)], index.codes[len(groups.values) :],
         numbers_in(columns["user_segment_priors"]), PRIOR_EVENTS,
-        numbers_block(columns, EVENTS), numbers_block(columns, [VALUE], missing=np.nan), out,
+        numbers_block(columns, EVENTS, dtype=np.int32), numbers_block(columns, [VALUE], np.nan, np.float32), out,
     )  # fmt: skip
-    return dict(zip(OUTPUTS, out, strict=True))
+    return out
 
 
 FUNCTION: Final = PairFunction(

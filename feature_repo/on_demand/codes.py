@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.on_demand.columns import valid
+
 # Whole-number ids are looked up by value where so many numbers hold them all: some 20 times as fast as hashing them.
 LOOKED_UP: Final = 1 << 22
 # Keys are looked up in a table where so many cells hold them all: some ten times as fast as searching them.
@@ -57,7 +59,7 @@ class Codes:
         distance = given.astype(np.int64, copy=False).view(np.uint64) - np.int64(self.low).view(np.uint64)
         found = self.table.take(np.minimum(distance, np.uint64(len(self.table) - 1)).view(np.int64))
         if values.null_count:
-            found[values.is_null().to_numpy(zero_copy_only=False)] = 0
+            found[valid(values) == 0] = 0
         return found
 
 

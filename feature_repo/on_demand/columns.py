@@ -26,7 +26,15 @@ MOMENTS: Final = pa.list_(TIMES)
 _SECOND: Final = 1_000_000
 
 Columns = Mapping[str, Column]
-Compute = Callable[[Columns], dict[str, np.ndarray]]
+Compute = Callable[[Columns], Mapping[str, np.ndarray] | np.ndarray]
+# How Arrow holds the values of its types.
+_HELD: Final = {
+    pa.int32().id: np.dtype(np.int32),
+    pa.int64().id: np.dtype(np.int64),
+    pa.float32().id: np.dtype(np.float32),
+    pa.float64().id: np.dtype(np.float64),
+    TIMES.id: np.dtype(np.int64),
+}
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,10 @@ class PairFunction:
     """A vectorised function: the columns that it reads, by view, with their Arrow types, and what it returns.
 
     `compute` gets columns of one length and returns arrays of that length, one per output, NaN for null; they are cut
-    to float32. Every function also sees `request_time`, in whole seconds: online a time has no more. With `shared` it
-    takes a column as `Shared`, too: its values once, with a number for each row; else all are Arrow arrays. `texts` are
-    outputs that repeat a text of the request, by its name there.
+    to float32. It may return all of them as one float32 array (outputs, rows), too. Every function also sees
+    `request_time`, in whole seconds: online a time has no more. With `shared` it takes a column as `Shared`, too: its
+    values once, with a number for each row; else all are Arrow arrays. `texts` are outputs that repeat a text of the
+    request, by its name there.
     """
 
     name: str
@@ -67,6 +76,8 @@ class PairFunction:
     def on_columns(self, columns: Columns) -> np.ndarray:
         """Apply the function to its input columns; return float32 (outputs, rows), NaN where undefined."""
         result = self.compute({name: self._column(columns[name], dtype) for name, dtype in self.types.items()})
+        if isinstance(result, np.ndarray):
+            return result
         block = np.empty((len(self.outputs), len(columns[REQUEST_TIME])), np.float32)
         for place, name in enumerate(self.outputs):
             block[place] = result[name]
@@ -137,7 +148,9 @@ def numbers(column: Column) -> np.ndarray:
 
 
 def _numbers(values: pa.Array) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    if values.null_count and values.type.id not in _HELD:
+        return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return _with_nulls(held(values).astype(np.float64), values)
 
 
 def whole_seconds(column: Column) -> np.ndarray:
@@ -146,24 +159,41 @@ def whole_seconds(column: Column) -> np.ndarray:
 
 
 def _whole_seconds(times: pa.Array) -> np.ndarray:
-    if len(times) and not times.null_count:
-        # Arrow's numbers as they are: a third of the time for a request's few rows.
-        numbered = np.frombuffer(times.buffers()[1], np.int64, len(times), 8 * times.offset)
-        return (numbered // _SECOND).astype(np.float64)
-    moments = times.to_numpy(zero_copy_only=False)
-    result = (moments.view(np.int64) // _SECOND).astype(np.float64)
-    if times.null_count:
-        result[np.isnat(moments)] = np.nan
-    return result
+    return _with_nulls((held(times) // _SECOND).astype(np.float64), times)
 
 
 def seconds(times: pa.Array) -> np.ndarray:
     """Times in microseconds as seconds: float64, NaN for null."""
-    moments = times.to_numpy(zero_copy_only=False)
-    result = moments.view(np.int64) / 1e6
-    if times.null_count:
-        result[np.isnat(moments)] = np.nan
-    return result
+    return _with_nulls(held(times) / 1e6, times)
+
+
+def held(values: pa.Array) -> np.ndarray:
+    """Return numbers, or times in microseconds, as Arrow holds them: anything under a null.
+
+    Without a copy, and for a request's few rows in a third of the time of `to_numpy`.
+    """
+    dtype = _HELD.get(values.type.id)
+    if dtype is None:
+        return values.to_numpy(zero_copy_only=False)
+    if not len(values):
+        return np.empty(0, dtype)
+    return np.frombuffer(values.buffers()[1], dtype, len(values), dtype.itemsize * values.offset)
+
+
+def valid(values: pa.Array) -> np.ndarray:
+    """Return 1 for a value, 0 for a null (uint8)."""
+    if not values.null_count:
+        return np.ones(len(values), np.uint8)
+    # Arrow's bits as they are: a tenth of the time of `is_valid` for a request's few rows.
+    whole, rest = divmod(values.offset, 8)
+    bits = np.frombuffer(values.buffers()[0], np.uint8)[whole:]
+    return np.unpackbits(bits, count=rest + len(values), bitorder="little")[rest:]
+
+
+def _with_nulls(numbers: np.ndarray, values: pa.Array) -> np.ndarray:
+    if values.null_count:
+        numbers[valid(values) == 0] = np.nan
+    return numbers
 
 
 def on_demand_view(function: PairFunction, views: Mapping[str, FeatureView]) -> OnDemandFeatureView | None:

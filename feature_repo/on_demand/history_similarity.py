@@ -26,7 +26,7 @@ from feature_repo.first_stage import (
     weights_column,
 )
 from feature_repo.on_demand.codes import Codes, at_indices
-from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, on_demand_view
+from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, held, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
 from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded, row_numbers
 from feature_repo.on_demand.shared import Column, Shared
@@ -45,7 +45,7 @@ _POSITION: Final = POSITION_DECAY ** np.arange(256)
 BLOCK_ROWS: Final = 1 << 15
 
 
-def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
+def compute(columns: Columns, sources: Sequence[str]) -> np.ndarray:
     rows = len(columns[HISTORY_ITEMS])
     if rows <= BLOCK_ROWS or isinstance(columns[HISTORY_ITEMS], Shared):
         return _compute(columns, sources)
@@ -54,25 +54,21 @@ def compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
         _compute({name: column.slice(start, BLOCK_ROWS) for name, column in columns.items()}, sources)
         for start in range(0, rows, BLOCK_ROWS)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts, axis=1)
 
 
-def _compute(columns: Columns, sources: Sequence[str]) -> dict[str, np.ndarray]:
+def _compute(columns: Columns, sources: Sequence[str]) -> np.ndarray:
     from feature_repo import pair_loops
 
     listed = _Neighbours.of(columns, sources)
     history = _History.of(columns[HISTORY_ITEMS], columns[HISTORY_TIMES], listed.items)
     one_fit = same_cut(columns[cut_column(USER_HISTORY)], columns[cut_column(ITEM_NEIGHBOURS)])
-    pooled = np.empty((len(HOW), len(sources), len(history.row)), np.float32)
+    pooled = np.empty((len(sources), len(HOW), len(history.row)), np.float32)
     pair_loops.similarities(
         history.order, one_fit, history.row, history.start, history.length, history.code, history.fading, _POSITION,
         listed.items.size + 1, listed.row, listed.code, listed.length, listed.weight, pooled,
     )  # fmt: skip
-    return {
-        f"{source}_similarity_{name}": pooled[how, place]
-        for place, source in enumerate(sources)
-        for how, name in enumerate(HOW)
-    }
+    return pooled.reshape(len(sources) * len(HOW), len(history.row))
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class _History:
 
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
-        time = elements(times).to_numpy(zero_copy_only=False).view(np.int64)
+        time = held(elements(times))
         fading = np.empty(len(time))
         pair_loops.fade(time, start, length, _FADING, fading)
         code = listed.find(numbered.lists.values)
@@ -104,36 +100,43 @@ class _History:
     @property
     def order(self) -> np.ndarray:
         """The rows, those of one history one after the other."""
-        if (self.row[1:] >= self.row[:-1]).all():
+        if len(self.start) == 1 or (self.row[1:] >= self.row[:-1]).all():
             return np.arange(len(self.row))
         return np.argsort(self.row, kind="stable")
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """The lists of neighbours of one source after the other's.
+    """The lists of neighbours of all sources, those of one number side by side: a request looks at all of an item's.
 
-    `items`: the distinct neighbours; `code` and `weight` are (lists, longest): positions there plus 1, 0 behind shorter
-    lists. `first`: where the lists of each source begin.
+    `items`: the distinct neighbours; `code` and `weight` are (lists * sources, longest): positions there plus 1, 0
+    behind shorter lists.
     """
 
     items: Codes
     code: np.ndarray
     weight: np.ndarray
     length: np.ndarray
-    first: np.ndarray
 
     @classmethod
     def of(cls, ids: Sequence[pa.ListArray], weights: Sequence[pa.ListArray]) -> Self:
         lists = [RowLists.of(column) for column in ids]
-        lengths = np.concatenate([one.lengths for one in lists])
+        most = max(len(one.lengths) for one in lists)
+        lengths = np.zeros((len(lists), most), np.int64)
+        for own, one in zip(lengths, lists, strict=True):
+            own[: len(one.lengths)] = one.lengths
         encoded = pa.concat_arrays([one.values for one in lists]).dictionary_encode()
         code = at_indices(np.append(np.arange(1, len(encoded.dictionary) + 1, dtype=np.int32), np.int32(0)), encoded)
         weight = pa.concat_arrays([column.flatten() for column in weights]).to_numpy(zero_copy_only=False)
-        width = int(lengths.max(initial=0))
-        first = np.cumsum([0, *(len(one.lengths) for one in lists)])
-        items = Codes.of(encoded.dictionary)
-        return cls(items, padded(code, lengths, width), padded(weight, lengths, width), lengths, first)
+        whole = [_side_by_side(values, lengths) for values in (code, weight)]
+        return cls(Codes.of(encoded.dictionary), *whole, lengths.T.ravel().astype(np.int32))
+
+
+def _side_by_side(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Lay out lists (sources, lists) that stand one after the other as (lists * sources, longest), zeros behind."""
+    width = int(lengths.max(initial=0))
+    apart = padded(values, lengths.ravel(), width).reshape(*lengths.shape, width)
+    return np.ascontiguousarray(apart.swapaxes(0, 1)).reshape(lengths.size, width)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ class _Neighbours:
         else:
             listed = _Listed.of([_distinct(column) for column in ids], weights)
         row = np.stack([row_numbers(column) for column in ids])
-        row += listed.first[:-1, None]
+        row *= len(ids)
+        row += np.arange(len(ids))[:, None]
         return cls(listed.items, row, listed.code, listed.weight, listed.length)
 
 

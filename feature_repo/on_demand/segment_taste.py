@@ -13,7 +13,7 @@ import numpy as np
 
 from feature_repo.on_demand.columns import NAMES, SHARES, Columns, PairFunction, on_demand_view
 from feature_repo.on_demand.lists import NumberedLists, numbers_block
-from feature_repo.on_demand.matches import Pools
+from feature_repo.on_demand.matches import Index
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
@@ -22,18 +22,18 @@ POOLED: Final = {"segment_taste_share": "segment_category_shares", "segment_tast
 HOW: Final = ("max", "mean")
 
 
-def compute(columns: Columns) -> dict[str, np.ndarray]:
+def compute(columns: Columns) -> np.ndarray:
+    from feature_repo import pair_loops
+
     users = NumberedLists.of(columns["segment_categories"])
     items = NumberedLists.of(columns["item_categories"])
-    pools = Pools.of(users, items, numbers_block(columns, tuple(POOLED.values())))
-    means = pools.total / np.maximum(pools.met, 1)
-    strange = pools.met == 0
-    if strange.any():
-        pools.best[:, strange] = means[:, strange] = np.nan
-    result: dict[str, np.ndarray] = {}
-    for prefix, greatest, mean in zip(POOLED, pools.best, means, strict=True):
-        result |= {f"{prefix}_max": greatest, f"{prefix}_mean": mean}
-    return result
+    index = Index.of(users, items.lists)
+    out = np.empty((len(HOW) * len(POOLED), len(users.row)), np.float32)
+    pair_loops.tastes(
+        *index.lookup, index.left, items.row, items.lists.starts, items.lists.lengths, index.codes,
+        numbers_block(columns, tuple(POOLED.values())), out,
+    )  # fmt: skip
+    return out
 
 
 FUNCTION: Final = PairFunction(

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 DAYS: Final = (7, 30, 90)
 
 
-def compute(columns: Columns) -> dict[str, np.ndarray]:
+def compute(columns: Columns) -> np.ndarray:
     now = whole_seconds(columns[REQUEST_TIME])
-    result: dict[str, np.ndarray] = {}
-    for days in DAYS:
+    trends = np.empty((2, len(DAYS), len(now)), np.float32)
+    for slopes, tendencies, days in zip(*trends, DAYS, strict=True):
         age = (now - whole_seconds(columns[f"item_mean_event_at_{days}d"])) / 86_400
         events = numbers(columns[f"item_events_{days}d"])
         slope = 12 * events * (days / 2 - age) / days**3
-        result[f"item_slope_{days}d"] = np.where(events == 0, 0.0, slope)
-        result[f"item_tendency_{days}d"] = result[f"item_slope_{days}d"] * days / (events / days + 1)
-    return result
+        slope[events == 0] = 0.0
+        slopes[:] = slope
+        np.divide(slope * days, events / days + 1, out=tendencies)
+    return trends.reshape(2 * len(DAYS), len(now))
 
 
 FUNCTION: Final = PairFunction(

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
-from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, numbers, on_demand_view
+from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, held, numbers, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import RowLists, as_numbers, derived_lists, padded, row_numbers
+from feature_repo.on_demand.lists import RowLists, derived_lists, padded, row_numbers
 from feature_repo.on_demand.shared import Column
 
 if TYPE_CHECKING:
@@ -27,30 +27,33 @@ if TYPE_CHECKING:
 SIDES: Final = {"user": USER_VECTORS, "item": ITEM_VECTORS}
 
 
-def compute(columns: Columns, sources: list[str], biased: list[str]) -> dict[str, np.ndarray]:
+def compute(columns: Columns, sources: list[str], biased: list[str]) -> np.ndarray:
     one_fit = same_cut(*(columns[cut_column(view)] for view in SIDES.values()))
-    result: dict[str, np.ndarray] = {}
-    for source in sources:
+    result = np.empty((len(sources), 2, len(one_fit)), np.float32)
+    for own, source in zip(result, sources, strict=True):
         dot, cosine = _products(one_fit, *(columns[vector_column(side, source)] for side in SIDES))
         if source in biased:
             dot += sum(numbers(columns[bias_column(side, source)]) for side in SIDES)
-        result |= {f"{source}_dot": dot, f"{source}_cosine": cosine}
-    return result
+        own[0], own[1] = dot, cosine
+    return result.reshape(2 * len(sources), len(one_fit))
 
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Distinct vectors: float64 (lists, longest), zeros behind the shorter ones; their sizes and their lengths."""
+    """Distinct vectors: float32 (lists, longest), zeros behind the shorter ones, and their sizes (int32)."""
 
     matrix: np.ndarray
     size: np.ndarray
-    length: np.ndarray
 
     @classmethod
     def of(cls, column: pa.ListArray) -> Self:
         lists = RowLists.of(column)
-        matrix = padded(as_numbers(lists.values), lists.lengths, lists.longest)
-        return cls(matrix, lists.lengths, np.sqrt((matrix * matrix).sum(axis=1)))
+        matrix = padded(_floats(lists.values), lists.lengths, lists.longest)
+        return cls(matrix, lists.lengths.astype(np.int32))
+
+
+def _floats(values: pa.Array) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False) if values.null_count else held(values)
 
 
 def _products(one_fit: np.ndarray, users: Column, items: Column) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +64,7 @@ def _products(one_fit: np.ndarray, users: Column, items: Column) -> tuple[np.nda
     dot, cosine = np.empty((2, len(one_fit)))
     pair_loops.products(
         one_fit, row_numbers(users), row_numbers(items), user.matrix, item.matrix, user.size, item.size,
-        user.length, item.length, dot, cosine,
+        dot, cosine,
     )  # fmt: skip
     return dot, cosine
 

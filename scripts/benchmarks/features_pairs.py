@@ -2,7 +2,8 @@
 
 The functions are those of the default service and `context`, over computed views and over what stage one learned at the
 test cut. Item views are held in memory, as serving holds them; a user's rows come with the request, and every request
-has another user and other items.
+has another user and other items. Functions that read the same column are given the same one, as in serving: what the
+first of them derives from it, the time of the request in seconds for one, the others find.
 """
 
 from __future__ import annotations
@@ -58,37 +59,37 @@ def pairs(workspace: Workspace, many: int) -> list[Row]:
     write_candidates(workspace, [workspace.periods.test.start])
     pa.set_cpu_count(1)
     definitions = discover(DataSet.of(workspace))
-    rows, each = [], []
+    rows, functions, inputs = [], [], {}
     total = dict.fromkeys(("training", "training, processor"), 0.0)
     for module in FUNCTIONS:
         function = function_of(module, definitions)
         known = stored(workspace, function, definitions)
-        each.append((function, request(workspace, function, known, count=300)))
+        functions.append(function)
+        inputs |= known
         training = frame(workspace, function, known, many)
         seconds, cpu = timed(lambda table=training, run=module.on_arrow: run(table))
         rows.append(Row(f"{many:,} rows", function.name, "s", seconds))
         total["training"] += seconds
         total["training, processor"] += cpu
-    rows += requests(each)
+    rows += requests(functions, request(workspace, functions, inputs, count=300))
     rows.append(Row(f"{many:,} rows", "all", "s", total["training"]))
     rows.append(Row(f"{many:,} rows", "all, processor time", "s", total["training, processor"]))
     return sorted(rows, key=lambda row: row.case)
 
 
-def requests(each: list[tuple[PairFunction, Given]]) -> list[Row]:
+def requests(functions: list[PairFunction], given: Given) -> list[Row]:
     """Measure requests: all functions one after the other, as in serving; return their medians and that of the sums."""
     gc.collect()
     gc.freeze()  # as serving does
-    spent = np.array([[once(*one, number) for one in each] for number in range(REQUESTS)])[1:] * 1e3
-    named = zip(each, np.median(spent, axis=0), strict=True)
-    rows = [Row("300 candidates", function.name, "ms", float(middle)) for (function, _), middle in named]
+    spent = np.array([once(functions, given(number)) for number in range(REQUESTS)])[1:] * 1e3
+    named = zip(functions, np.median(spent, axis=0), strict=True)
+    rows = [Row("300 candidates", function.name, "ms", float(middle)) for function, middle in named]
     return [*rows, Row("300 candidates", "all", "ms", median(spent.sum(axis=1).tolist()))]
 
 
-def once(function: PairFunction, given: Given, number: int) -> float:
-    """Return the seconds that a function takes on the columns of a request."""
-    columns = given(number)
-    return timed(lambda: function.on_columns(columns))[0]
+def once(functions: list[PairFunction], columns: dict[str, Shared]) -> list[float]:
+    """Return the seconds that each function takes on the columns of a request."""
+    return [timed(lambda run=function.on_columns: run(columns))[0] for function in functions]
 
 
 def function_of(module: ModuleType, definitions: Definitions) -> PairFunction:
@@ -115,10 +116,10 @@ def stored(workspace: Workspace, function: PairFunction, definitions: Definition
     return columns
 
 
-def request(workspace: Workspace, function: PairFunction, known: dict[str, Stored], count: int) -> Given:
+def request(workspace: Workspace, functions: list[PairFunction], known: dict[str, Stored], count: int) -> Given:
     """Return what makes the columns of a request by its number."""
     held = {name: Values(column.values) for name, column in known.items() if column.keys == "item_id"}
-    said = asked(workspace, function, count)
+    said = {name: column for function in functions for name, column in asked(workspace, function, count).items()}
 
     def given(number: int) -> dict[str, Shared]:
         pick = np.random.default_rng(number)
