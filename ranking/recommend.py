@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +68,16 @@ def recommend_all(workspace: Workspace, out: Path, k: int = 10, *, progress: Pro
     A user's list is the one that a single request gets. Raises as `recommend` does; a rule that needs the context of a
     request is a DataError.
     """
+    from feature_repo.stores.settings import available_cores
     from ranking.export import write_batches
     from ranking.serving.batch import all_users, recommend_many
     from ranking.serving.clock import ServingClock
+    from ranking.serving.memory import keep_memory
     from ranking.serving.path import RequestPath
 
+    keep_memory()
     path, users = RequestPath.open(workspace), all_users(workspace)
     path.warm_up()
-    threads = workspace.config.engine.threads or os.cpu_count() or 1
-    lists = recommend_many(path, users, k, ServingClock(workspace).now(), threads=threads, progress=progress)
+    workers = workspace.config.engine.threads or available_cores()
+    lists = recommend_many(path, users, k, ServingClock(workspace).now(), workers=workers, progress=progress)
     return Written(len(users), write_batches(lists, out))

@@ -37,7 +37,7 @@ Columns = pa.Table | Mapping[str, Any]
 
 
 class BulkReader:
-    """Reads features of one FeatureStore in bulk; safe to share between threads, to be made again after a fork."""
+    """Reads features of one FeatureStore in bulk; safe to share between threads, and with a fork where it `forks`."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
@@ -46,6 +46,11 @@ class BulkReader:
         self._services: dict[str, tuple[datetime | None, FeatureService]] = {}
         repo = store.config.repo_path or Path.cwd()
         self._clock = Clock(getattr(store.config.online_store, "clock", DATA), data_dir(repo) / FILE_NAME)
+
+    @property
+    def forks(self) -> bool:
+        """Whether a forked process may read on: our stores open connections of its own then, others may not."""
+        return isinstance(self._online, PackedOnlineStore)
 
     def features(
         self,

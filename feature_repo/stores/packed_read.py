@@ -24,6 +24,7 @@ _OPENED: Final = 4
 """How many times its records' bytes an opened row may take, with what was decoded of it."""
 _SPARSE: Final = 4
 """Integer keys are looked up in an array where it need not be more than so many times as long as they are many."""
+_NOWHERE: Final = -(1 << 62)
 _NEIGHBOURS: Final = 4
 """A user's rows are held together where there are at most so many times as many as a request asks for."""
 
@@ -277,8 +278,7 @@ def _read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: As
         found = snapshot.joined(table, run.head, _NEIGHBOURS * len(run.last))
         if found is None:
             return None
-        places = pc.index_in(run.last, table.keys.split(found.parts, found.lengths))
-        index[run.rows] = pc.fill_null(places, -1 - before).to_numpy(zero_copy_only=False) + before
+        index[run.rows] = _places_in(run.last, table.keys.split(found.parts, found.lengths)) + before
         pieces.append(found.records)
         before += found.rows
     if sum(map(len, pieces)) != before * layout.dtype.itemsize:
@@ -288,6 +288,17 @@ def _read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: As
         return None
     index[index < 0] = before
     return ViewRows(rows, index, expire(rows, view.ttl, now))
+
+
+def _places_in(wanted: pa.Array, parts: pa.Array) -> np.ndarray:
+    """Return where each key stands among distinct ones, `_NOWHERE` for one that does not."""
+    if len(parts) and parts.type == pa.int64() and not wanted.null_count:
+        keys, numbers = parts.to_numpy(), wanted.to_numpy()
+        # A statement promises no order without asking for one, though a range of keys is read in theirs.
+        if (keys[1:] > keys[:-1]).all():
+            places = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
+            return np.where(keys[places] == numbers, places, _NOWHERE)
+    return pc.index_in(wanted, parts).cast(pa.int64()).fill_null(_NOWHERE).to_numpy(zero_copy_only=False)
 
 
 def rows_of(view: PackedView, asked: Asked, records: list[bytes], now: int) -> ViewRows:

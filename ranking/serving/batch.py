@@ -1,12 +1,18 @@
-"""Lists for many users at once: what a single request would answer, read and scored some users at a time."""
+"""Lists for many users at once: what a single request would answer, read and scored some users at a time.
+
+Between the compiled loops and the reads lie thousands of short calls, for which threads would wait for each other: so
+processes share the users, where model and store stand a fork.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +21,7 @@ import pyarrow as pa
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, RANK, SCORE, USER
 from feature_repo.errors import DataError
+from ranking.serving.forked import forked
 from ranking.serving.path import RequestPath, arranged, check_k, filtered
 from ranking.serving.pool import Pool
 from ranking.serving.request import Ask
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from feature_repo.stores.packed_answer import Answer
     from feature_repo.workspace import Workspace
 
-USERS_AT_ONCE: Final = 64
+USERS_AT_ONCE: Final = 32
 _USERS: Final = f"SELECT {USER} FROM events UNION SELECT {USER} FROM users ORDER BY {USER}"
 
 
@@ -60,25 +67,38 @@ def all_users(workspace: Workspace) -> pa.Array:
 
 
 def recommend_many(
-    path: RequestPath, users: pa.Array, k: int, now: datetime, *, threads: int = 1, progress: Progress = silent
+    path: RequestPath, users: pa.Array, k: int, now: datetime, *, workers: int = 1, progress: Progress = silent
 ) -> Iterator[pa.Table]:
     """Yield user_id, item_id, rank (int32 from 1), score (float64) of some users at a time, in the order of `users`.
 
-    Lists and scores are those of `RequestPath.answer`, whatever the number of threads. At most `threads` + 1 batches
-    are held. Raises DataError for a k out of range and for a rule that needs a request's context.
+    Lists and scores are those of `RequestPath.answer`, whatever the number of workers: processes, or threads where the
+    path does not stand a fork. Few batches are held. Raises DataError for a k out of range and for a rule that needs a
+    request's context.
     """
     check_k(k, path.most_k())
     _check_context(path)
+    parts = [users.slice(start, USERS_AT_ONCE) for start in range(0, len(users), USERS_AT_ONCE)]
+    shared = forked if hasattr(os, "fork") and path.reader.forks and path.model.scorer.forks else _threaded
+    workers = min(workers, len(parts))
+    tables = map if workers <= 1 else partial(shared, workers=workers)
+    done = 0
+    for part, table in zip(parts, tables(partial(_lists, path, k=k, now=now), parts), strict=True):
+        progress("recommend", done, len(users))
+        done += len(part)
+        yield table
+    progress("recommend", len(users), len(users))
+
+
+def _threaded(work: Callable[[pa.Array], pa.Table], parts: Sequence[pa.Array], workers: int) -> Iterator[pa.Table]:
+    """Yield `work(part)` of each part in order; at most `workers` + 1 tables are held."""
     waiting: deque[Future[pa.Table]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(users), USERS_AT_ONCE):
-            progress("recommend", start, len(users))
-            waiting.append(pool.submit(_lists, path, users.slice(start, USERS_AT_ONCE), k, now))
-            if len(waiting) > threads:
+    with ThreadPoolExecutor(workers) as pool:
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    progress("recommend", len(users), len(users))
 
 
 def _lists(path: RequestPath, users: pa.Array, k: int, now: datetime) -> pa.Table:

@@ -41,6 +41,11 @@ class FeatureReader:
         references = {name: f"{view}:{name}" for view, names in views.items() for name in names}
         return cls(reader, references, views)
 
+    @property
+    def forks(self) -> bool:
+        """Whether a forked process may read on."""
+        return self.reader.forks
+
     def has(self, *columns: str) -> bool:
         return all(column in self.references for column in columns)
 

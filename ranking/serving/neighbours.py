@@ -69,7 +69,7 @@ class NeighbourIndex:
         entry = np.repeat(self.starts[places] - first, lengths) + np.arange(lengths.sum())
         owner = np.repeat(group, lengths)
         # Sums of floats depend on their order: entries go source by source, as the lists of a group were read.
-        by_source = np.argsort(owner * self.sources + self.source[entry], kind="stable")
+        by_source = _stable_order(owner * self.sources + self.source[entry], groups * self.sources)
         entry, owner = entry[by_source], owner[by_source]
         part = owner * self.sources + self.source[entry]
         weight = self.weight[entry].astype(np.float64)
@@ -80,15 +80,40 @@ class NeighbourIndex:
         scale = greatest[part]
         share = np.divide(weight, scale, out=weight, where=scale > 0)
         width = len(self.starts) - 1
-        keys, at = np.unique(owner * width + self.item[entry], return_inverse=True)
-        own = np.isin(keys, group * width + places)
-        total = np.bincount(at, share, len(keys))[~own]
-        owner, item = np.divmod(keys[~own], max(width, 1))
+        keys, at = _distinct(owner * width + self.item[entry], groups * width)
+        own = np.zeros(groups * width, bool)
+        own[group * width + places] = True
+        total, keys = np.bincount(at, share, len(keys))[~own[keys]], keys[~own[keys]]
+        owner, item = np.divmod(keys, max(width, 1))
+        good = _not_worse(owner, total, groups, most)
+        owner, item, total = owner[good], item[good], total[good]
         best = np.lexsort((item, -total, owner))
         owner = owner[best]
         rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
         best = best[rank < most]
         return owner[rank < most], item[best], total[best]
+
+
+def _stable_order(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Return the stable order of whole numbers below `size`; of 16 bits NumPy sorts them digit by digit."""
+    return np.argsort(numbers.astype(np.min_scalar_type(max(size, 1))), kind="stable")
+
+
+def _distinct(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct keys, ascending, and which of them each key is; all are below `size`."""
+    seen = np.zeros(size, bool)
+    seen[keys] = True
+    return np.flatnonzero(seen), np.cumsum(seen, dtype=np.int32)[keys] - 1
+
+
+def _not_worse(owner: np.ndarray, total: np.ndarray, groups: int, most: int) -> np.ndarray:
+    """Return which totals are not below the `most` greatest of their group, bool; groups are ascending."""
+    least = np.full(groups, -np.inf)
+    starts = np.searchsorted(owner, np.arange(groups + 1))
+    for number in np.flatnonzero(np.diff(starts) > max(most, 1)).tolist():
+        own = total[starts[number] : starts[number + 1]]
+        least[number] = np.partition(own, len(own) - max(most, 1))[len(own) - max(most, 1)]
+    return total >= least[owner]
 
 
 def _entries(

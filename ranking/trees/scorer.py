@@ -21,6 +21,11 @@ class Scorer:
     booster: lightgbm.Booster | Plugged
     forest: Forest | None = None
 
+    @property
+    def forks(self) -> bool:
+        """Whether it scores in a fork, too: threads that another library computes with do not survive one."""
+        return self.forest is not None
+
     def warm_up(self) -> None:
         """Lay out the trees and compile what walks them: seconds, once per process."""
         if self.forest is None and not isinstance(self.booster, Plugged):

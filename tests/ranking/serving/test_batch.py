@@ -40,6 +40,7 @@ def opened(served: Workspace, rules: list[RuleConfig], order: OrderConfig) -> Re
     return RequestPath.open(replace(served, config=served.config.model_copy(update={"serving": serving})))
 
 
+@pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
     ("rules", "order"),
     [
@@ -54,13 +55,19 @@ def test_everyone_gets_what_a_single_request_gives(
     monkeypatch: pytest.MonkeyPatch,
     rules: list[RuleConfig],
     order: OrderConfig,
+    warm: bool,
 ) -> None:
     monkeypatch.setattr(batch, "USERS_AT_ONCE", 9)
     path = opened(served, rules, order)
+    if warm:
+        path.warm_up()
+    assert path.model.scorer.forks == warm
     users = pa.concat_arrays([all_users(served).slice(0, 30), pa.array([987_654])])
-    tables = list(recommend_many(path, users, K, now, threads=2))
-    assert len(tables) == 4
-    assert rows_of(pa.concat_tables(tables)) == single(path, users, now)
+    expected = single(path, users, now)
+    for workers in (1, 2, 3):
+        tables = list(recommend_many(path, users, K, now, workers=workers))
+        assert len(tables) == 4
+        assert rows_of(pa.concat_tables(tables)) == expected
 
 
 def test_a_rule_that_needs_a_request_is_refused(served: Workspace, now: datetime) -> None:
