@@ -68,6 +68,16 @@ def _prefetch_row(matrix, row):
 
 
 @njit(nogil=True, error_model="numpy")
+def _prefetch_list(starts, lengths, codes, right, pair):
+    """Ask for the right list of the pair 8 further on, and before that for where it lies."""
+    if pair + 16 < len(right):
+        _prefetch(starts, right[pair + 16] * starts.itemsize)
+        _prefetch(lengths, right[pair + 16] * lengths.itemsize)
+    if pair + 8 < len(right):
+        _prefetch(codes, starts[right[pair + 8]] * codes.itemsize)
+
+
+@njit(nogil=True, error_model="numpy")
 def find(table, keys, order, wanted):
     """Return where a key first stands (`on_demand.codes.Lookup`), -1 where it does not."""
     if len(table):
@@ -112,6 +122,7 @@ def affinities(table, keys, order, left, owner, owned, right, starts, lengths, c
     best, total = np.empty(block.shape[1]), np.empty(block.shape[1])
     last = block.shape[1] - 1
     for pair in range(len(left)):
+        _prefetch_list(starts, lengths, codes, right, pair)
         count = lengths[right[pair]]
         _pool(table, keys, order, left[pair], codes, starts[right[pair]], count, block, best, total)
         empty = count == 0 or owned[owner[pair]] == 0
@@ -127,6 +138,7 @@ def tastes(table, keys, order, left, right, starts, lengths, codes, block, out):
     """Fill `out` (2 * names, pairs) with the greatest number met by name and the mean of those met, NaN for none."""
     best, total = np.empty(block.shape[1]), np.empty(block.shape[1])
     for pair in range(len(left)):
+        _prefetch_list(starts, lengths, codes, right, pair)
         start, count = starts[right[pair]], lengths[right[pair]]
         met = _pool(table, keys, order, left[pair], codes, start, count, block, best, total)
         for name in range(block.shape[1]):

@@ -31,10 +31,11 @@ AGES: Final = {
 
 def compute(columns: Columns) -> np.ndarray:
     now = whole_seconds(columns[REQUEST_TIME])
-    ages = np.empty((len(AGES), len(now)), np.float32)
-    for own, time in zip(ages, AGES.values(), strict=True):
-        np.divide(now - whole_seconds(columns[time]), 86_400, out=own)
-    return ages
+    times = np.empty((len(AGES), len(now)))
+    for own, name in zip(times, AGES.values(), strict=True):
+        own[:] = whole_seconds(columns[name])
+    ages = np.subtract(now, times, out=times)
+    return np.divide(ages, 86_400, out=np.empty(ages.shape, np.float32))
 
 
 FUNCTION: Final = PairFunction(

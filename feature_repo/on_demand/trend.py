@@ -31,14 +31,17 @@ DAYS: Final = (7, 30, 90)
 
 def compute(columns: Columns) -> np.ndarray:
     now = whole_seconds(columns[REQUEST_TIME])
-    trends = np.empty((2, len(DAYS), len(now)), np.float32)
-    for slopes, tendencies, days in zip(*trends, DAYS, strict=True):
-        age = (now - whole_seconds(columns[f"item_mean_event_at_{days}d"])) / 86_400
-        events = numbers(columns[f"item_events_{days}d"])
-        slope = 12 * events * (days / 2 - age) / days**3
-        slope[events == 0] = 0.0
-        slopes[:] = slope
-        np.divide(slope * days, events / days + 1, out=tendencies)
+    ages, events = np.empty((2, len(DAYS), len(now)))
+    for own_age, own_events, days in zip(ages, events, DAYS, strict=True):
+        np.subtract(now, whole_seconds(columns[f"item_mean_event_at_{days}d"]), out=own_age)
+        own_events[:] = numbers(columns[f"item_events_{days}d"])
+    ages /= 86_400
+    days = np.array(DAYS)[:, None]
+    slopes = 12 * events * (days / 2 - ages) / days**3
+    slopes[events == 0] = 0.0
+    trends = np.empty((2, *slopes.shape), np.float32)
+    trends[0] = slopes
+    np.divide(slopes * days, events / days + 1, out=trends[1])
     return trends.reshape(2 * len(DAYS), len(now))
 
 
