@@ -6,6 +6,7 @@ Labels of training cuts lie in [cut, validation); choices are made on [validatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -17,12 +18,6 @@ from feature_repo.errors import DataError, FutureError
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-
-
-_LEARNABLE = f"""
-SELECT count(*) > 0 FROM (
-    SELECT DISTINCT {USER} FROM events WHERE {TIME} >= $start AND {TIME} < $end AND {TARGET_WEIGHT} > 0
-) SEMI JOIN (SELECT {USER} FROM events WHERE {TIME} < $start) USING ({USER})"""
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,15 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
     `connection` sees the log (`Lake.connect`). Raises DataError for a cut outside the log, for cuts out of order and
     for a log without target events; FutureError for a cut at or after the clock.
     """
-    validation = resolve_cut(connection, config.split.validation, now)
-    test = resolve_cut(connection, config.split.test, now)
+    spaced = isinstance(config.split.train, SpacedCuts)
+    span = _measure(
+        connection, [config.split.validation, config.split.test, *(() if spaced else config.split.train)], now
+    )
+    validation = span.place(config.split.validation)
+    test = span.place(config.split.test)
     _in_order("split.validation", validation, "split.test", test)
     reach = _reach(config.split.horizon_days, test - validation)
-    train = _train_cuts(connection, config, now, validation)
+    train = _train_cuts(span, config, validation)
     _in_order("split.train (last)", train[-1], "split.validation", validation)
     windows = [_window(start, validation, reach) for start in train]
     return Periods(
@@ -67,13 +66,11 @@ def resolve_periods(connection: duckdb.DuckDBPyConnection, config: Config, now: 
     )
 
 
-def _train_cuts(
-    connection: duckdb.DuckDBPyConnection, config: Config, now: datetime, validation: datetime
-) -> list[datetime]:
+def _train_cuts(span: _Span, config: Config, validation: datetime) -> list[datetime]:
     """Return the training cuts in order; on a coarse clock quantiles can fall on one time, which then counts once."""
     if isinstance(config.split.train, SpacedCuts):
-        return _spaced_cuts(connection, config.split.train, validation)
-    cuts = [(cut, resolve_cut(connection, cut, now)) for cut in config.split.train]
+        return _spaced_cuts(span.first, config.split.train, validation)
+    cuts = [(cut, span.place(cut)) for cut in config.split.train]
     latest = config.split.validation.quantile or 0.0
     # A cut that was meant to lie before the validation window, and fell on it, is left out; any other is an error.
     fallen = {at for cut, at in cuts if at == validation and (cut.quantile or 1.0) < latest}
@@ -81,8 +78,7 @@ def _train_cuts(
     return sorted(cuts_apart or fallen)
 
 
-def _spaced_cuts(connection: duckdb.DuckDBPyConnection, spaced: SpacedCuts, validation: datetime) -> list[datetime]:
-    [(first,)] = connection.execute(f"SELECT min({TIME}) FROM events").fetchall()
+def _spaced_cuts(first: datetime, spaced: SpacedCuts, validation: datetime) -> list[datetime]:
     steps = [timedelta(days=spaced.every_days) * number for number in range(spaced.count, 0, -1)]
     kept = [validation - step for step in steps if validation - step > first]
     if kept:
@@ -101,12 +97,15 @@ def _with_learners(connection: duckdb.DuckDBPyConnection, windows: list[Window])
 
     Where there is none at all they stay as they are, for the stage that reads them to say so.
     """
-    kept = []
-    for window in windows:
-        [(learnable,)] = connection.execute(_LEARNABLE, {"start": window.start, "end": window.end}).fetchall()
-        if learnable:
-            kept.append(window)
-    return kept or windows
+    if not windows:
+        return windows
+    asked = ", ".join(f"bool_or({TIME} >= ? AND {TIME} < ? AND first_at < ?)" for _ in windows)
+    [learnable] = connection.execute(
+        f"SELECT {asked} FROM events JOIN (SELECT {USER}, min({TIME}) AS first_at FROM events GROUP BY {USER}) "
+        f"USING ({USER}) WHERE {TARGET_WEIGHT} > 0",
+        [time for window in windows for time in (window.start, window.end, window.start)],
+    ).fetchall()
+    return [window for window, known in zip(windows, learnable, strict=True) if known] or windows
 
 
 def _reach(horizon: float | Literal["validation"] | None, validation: timedelta) -> timedelta | None:
@@ -121,27 +120,47 @@ def _window(start: datetime, end: datetime, reach: timedelta | None) -> Window:
 
 def resolve_cut(connection: duckdb.DuckDBPyConnection, cut: Cut, now: datetime) -> datetime:
     """Return the time of one cut and check that it lies inside the log."""
+    return _measure(connection, [cut], now).place(cut)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The log before `now`: its first and last event, and the times of target events by quantile."""
+
+    now: datetime
+    first: datetime
+    last: datetime
+    quantiles: dict[float, datetime]
+
+    def place(self, cut: Cut) -> datetime:
+        """Return the time of a cut that lies inside the log."""
+        moment = (cut.date if cut.date is not None else self.quantiles[cut.quantile]).astimezone(UTC)
+        where = "rankhouse.yaml, key split"
+        span = f"a time in ({self.first:%Y-%m-%d %H:%M:%S}, {self.last:%Y-%m-%d %H:%M:%S}] UTC"
+        if moment >= self.now:
+            raise FutureError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
+        if not self.first < moment <= self.last:
+            raise DataError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
+        return moment
+
+
+def _measure(connection: duckdb.DuckDBPyConnection, cuts: Sequence[Cut], now: datetime) -> _Span:
+    """Look once at the log for all cuts; raise DataError where it has no target events."""
+    asked = sorted({0.5, *(cut.quantile for cut in cuts if cut.quantile is not None)})
     # fetchall, not fetchone: DuckDB counts a result that was not read to its end as unfinished.
-    [(first, last, at)] = connection.execute(
+    [(first, last, times)] = connection.execute(
         f"SELECT min({TIME}), max({TIME}), "
         f"quantile_disc({TIME}, ?) FILTER (WHERE {TARGET_WEIGHT} > 0) FROM events WHERE {TIME} < ?",
-        [cut.quantile if cut.quantile is not None else 0.5, now],
+        [asked, now],
     ).fetchall()
-    if at is None:
+    if times is None:
         raise DataError(
             "the log",
             expected="events of a target type",
             got="none",
             fix="Name the target types under `events` in rankhouse.yaml or in the mapping file.",
         )
-    moment = (cut.date if cut.date is not None else at).astimezone(UTC)
-    where = "rankhouse.yaml, key split"
-    span = f"a time in ({first:%Y-%m-%d %H:%M:%S}, {last:%Y-%m-%d %H:%M:%S}] UTC"
-    if moment >= now:
-        raise FutureError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
-    if not first < moment <= last:
-        raise DataError(where, expected=span, got=f"{moment:%Y-%m-%d %H:%M:%S}", fix="Move the cut.")
-    return moment
+    return _Span(now, first, last, dict(zip(asked, times, strict=True)))
 
 
 def _in_order(name: str, earlier: datetime, later_name: str, later: datetime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,8 +78,7 @@ def write_parts(
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
-    _register_times(connection, "dropped", plan.dropped)
-    _register_times(connection, "moved", *plan.moved.T)
+    _register_moved(connection, plan.moved)
     old = {path.name for path in folder.glob("*.parquet")} - {EMPTY}
     fresh = _by_month(runs.days())
     touched = set(fresh) if whole else set(fresh) | (old & set(_by_month((plan.dropped // DAY).tolist())))
@@ -86,7 +86,7 @@ def write_parts(
     for name in sorted(touched):
         tables = runs.read(fresh.get(name, []))
         if not whole and name in old:
-            tables = _with_kept(connection, transform, tables, folder / name, moved=len(plan.moved) > 0)
+            tables = _with_kept(connection, transform, list(tables), folder / name, plan)
         if _write(transform, folder / f".{name}.tmp", tables):
             files[name] = f".{name}.tmp"
     if not (folder / EMPTY).exists() or whole:
@@ -128,34 +128,62 @@ def _by_month(days: Sequence[int]) -> dict[str, list[int]]:
 def _with_kept(
     connection: duckdb.DuckDBPyConnection,
     transform: ViewTransform,
-    tables: Iterable[pa.Table],
+    fresh: Sequence[pa.Table],
+    path: Path,
+    plan: Plan,
+) -> Iterator[pa.Table]:
+    """Yield the rows of a month's file that stay, with new ones among them, in order.
+
+    No row that stays as it is has the time of a new one, so only the latter are sorted.
+    """
+    added = _added(connection, transform, fresh, path, moved=len(plan.moved) > 0)
+    times = _times(added)
+    done = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROW_GROUP, columns=added.column_names):
+            rows = pa.table(batch).select(added.column_names).cast(added.schema)
+            kept = rows.filter(~np.isin(_times(rows), plan.dropped))
+            stamps = _times(kept)
+            upto = np.searchsorted(times, stamps[-1]) if len(stamps) else done
+            starts = done + np.flatnonzero(np.diff(times[done:upto], prepend=-1))
+            passed = 0
+            for start, end in pairwise([*starts, upto]):
+                place = np.searchsorted(stamps, times[start])
+                yield kept.slice(passed, place - passed)
+                yield added.slice(start, end - start)
+                passed = place
+            yield kept.slice(passed)
+            done = max(done, upto)
+    yield added.slice(done)
+
+
+def _added(
+    connection: duckdb.DuckDBPyConnection,
+    transform: ViewTransform,
+    fresh: Sequence[pa.Table],
     path: Path,
     *,
     moved: bool,
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a month's file that stay, with new ones among them, in order."""
-    rows = list(_kept(transform, path, moved=moved))
-    fresh = list(tables)
-    if fresh:
-        connection.register("fresh", pa.concat_tables(fresh))
-        rows.append("SELECT * FROM fresh")
-    order = ", ".join([TIME, *(f'"{key}"' for key in transform.keys)])
-    query = f"SELECT * FROM ({' UNION ALL BY NAME '.join(rows)}) ORDER BY {order}"
-    yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
-    if fresh:
-        connection.unregister("fresh")
+) -> pa.Table:
+    """Return the new rows of a month and those of moved snapshots that stay, sorted by time, then key."""
+    schema = arrow_schema({name: kind for name, kind in transform.columns.items() if name != CREATED})
+    rows = pa.concat_tables([schema.empty_table(), *(table.select(schema.names).cast(schema) for table in fresh)])
+    if not moved:
+        return rows
+    connection.register("fresh", rows)
+    keys = ", ".join(f'"{key}"' for key in transform.keys)
+    names = ", ".join(f'"{name}"' for name in schema.names)
+    added = connection.sql(
+        f"SELECT {names} FROM (SELECT {names} FROM fresh UNION ALL BY NAME "
+        f"SELECT old.* EXCLUDE ({CREATED}) REPLACE (moved.stamp AS {TIME}) FROM {parquet([str(path)])} AS old "
+        f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})) ORDER BY {TIME}, {keys}"
+    ).to_arrow_table()
+    connection.unregister("fresh")
+    return added.cast(schema)
 
 
-def _kept(transform: ViewTransform, path: Path, *, moved: bool) -> Iterator[str]:
-    """Yield the queries of an old file's rows that stay."""
-    old = f"(SELECT * EXCLUDE ({CREATED}) FROM {parquet([str(path)])})"
-    yield f"SELECT * FROM {old} WHERE {TIME} NOT IN (FROM dropped)"
-    if moved:
-        keys = ", ".join(f'"{key}"' for key in transform.keys)
-        yield (
-            f"SELECT old.* REPLACE (moved.stamp AS {TIME}) FROM {old} AS old "
-            f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})"
-        )
+def _times(table: pa.Table) -> np.ndarray:
+    return table[TIME].cast(pa.int64()).to_numpy()
 
 
 def _write(transform: ViewTransform, path: Path, tables: Iterable[pa.Table | pa.RecordBatch]) -> bool:
@@ -189,11 +217,8 @@ def _row_groups(tables: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.Tabl
         yield pa.Table.from_batches(held)
 
 
-def _register_times(
-    connection: duckdb.DuckDBPyConnection, name: str, times: np.ndarray, stamps: np.ndarray | None = None
-) -> None:
-    columns = {TIME: times} if stamps is None else {TIME: times, "stamp": stamps}
-    listed = pa.table({column: pa.array(given, pa.timestamp("us", tz="UTC")) for column, given in columns.items()})
-    connection.register("listed_times", listed)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM listed_times")
+def _register_moved(connection: duckdb.DuckDBPyConnection, moved: np.ndarray) -> None:
+    old, new = (pa.array(times, pa.timestamp("us", tz="UTC")) for times in moved.T)
+    connection.register("listed_times", pa.table({TIME: old, "stamp": new}))
+    connection.execute("CREATE OR REPLACE TEMP TABLE moved AS SELECT * FROM listed_times")
     connection.unregister("listed_times")

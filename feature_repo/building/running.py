@@ -84,21 +84,30 @@ class _Spans:
     def _sums(self, values: np.ndarray) -> np.ndarray:
         """Return sums within each key; what overflows on the way comes back with the difference."""
         sums = np.cumsum(values)
-        return sums - (sums - values)[self._first]
+        sums -= np.repeat(sums[self._starts] - values[self._starts], self._lengths)
+        return sums
 
     def _decimal_sums(self, column: pa.Array) -> pa.Array:
-        """Add 128-bit integers by parts of 32, 32 and 64 bits, and carry in the end."""
         _, data = column.buffers()
         values = np.frombuffer(data, _LIMBS)[column.offset : column.offset + len(column)]
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        low = self._sums(np.where(known, values["low"] & _LOW_HALF, 0))
-        middle = self._sums(np.where(known, values["low"] >> _HALF, 0)) + (low >> _HALF)
-        high = self._sums(np.where(known, values["high"], 0)) + (middle >> _HALF).astype(np.int64)
+        known = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else True
+        low, high = np.where(known, values["low"], 0), np.where(known, values["high"], 0)
         sums = np.empty(len(column), _LIMBS)
-        sums["low"], sums["high"] = (low & _LOW_HALF) | (middle << _HALF), high
+        if _is_small(low, high):
+            sums["low"] = self._sums(low)
+            sums["high"] = sums["low"].view(np.int64) >> 63
+        else:
+            self._add_limbs(low, high, sums)
         unknown = self._unknown(column)
         bits = pa.array(~unknown).buffers()[1] if unknown.any() else None
         return pa.Array.from_buffers(column.type, len(column), [bits, pa.py_buffer(sums)])
+
+    def _add_limbs(self, low: np.ndarray, high: np.ndarray, sums: np.ndarray) -> None:
+        """Add 128-bit integers by parts of 32, 32 and 64 bits, and carry in the end."""
+        first = self._sums(low & _LOW_HALF)
+        second = self._sums(low >> _HALF) + (first >> _HALF)
+        sums["low"] = (first & _LOW_HALF) | (second << _HALF)
+        sums["high"] = self._sums(high) + (second >> _HALF).astype(np.int64)
 
     def _unknown(self, column: pa.Array) -> np.ndarray:
         """Return the rows up to which a key had nothing but nulls."""
@@ -124,6 +133,13 @@ class _Spans:
         places = np.minimum.reduceat(np.where(known, self._rows, len(column)), self._starts)
         first = np.repeat(places, self._lengths)
         return column.take(pa.array(first, mask=first > self._rows))
+
+
+def _is_small(low: np.ndarray, high: np.ndarray) -> bool:
+    """Return whether 128-bit integers, all added up, fit into 64 bits."""
+    signed = low.view(np.int64)
+    bound = (1 << 62) // max(len(low), 1)
+    return bool((high == signed >> 63).all() and signed.max(initial=0) < bound and signed.min(initial=0) > -bound)
 
 
 def _begins(table: pa.Table, keys: Sequence[str]) -> np.ndarray:

@@ -3,19 +3,19 @@
 -- Smoothed as in Micci-Barreca (SIGKDD Explorations 3(1), 2001): a group's mean is mixed with the mean of all items as
 -- if it came with ten items of that mean, its rate with the rate of all events as if it came with a hundred of them.
 CREATE TEMP VIEW daily AS
-SELECT item_id, CAST(event_timestamp AS DATE) AS day, count(*) AS events, count(*) FILTER (target_weight > 0) AS targets
+SELECT item_id, epoch_us(event_timestamp) // 86400000000 AS day, count(*) AS events, count(*) FILTER (target_weight > 0) AS targets
 FROM events
 GROUP BY item_id, day;
 
 WITH weeks AS (
-    SELECT DISTINCT week FROM weekly_items
+    SELECT DISTINCT week, epoch_us(week) // 86400000000 AS day FROM weekly_items
 ),
 
 labels AS (
     SELECT weeks.week, daily.item_id, sum(daily.events) AS events, sum(daily.targets) AS targets,
         CAST(ln(1 + sum(daily.targets)) AS DECIMAL(18, 6)) AS label
     FROM weeks
-    JOIN daily ON daily.day < CAST(weeks.week AS DATE) AND daily.day >= CAST(weeks.week AS DATE) - 30
+    JOIN daily ON daily.day < weeks.day AND daily.day >= weeks.day - 30
     GROUP BY weeks.week, daily.item_id
 ),
 

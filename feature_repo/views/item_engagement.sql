@@ -9,14 +9,14 @@ SELECT
 FROM (
     SELECT
         item_id,
-        CAST(event_timestamp AS DATE) AS day,
+        epoch_us(event_timestamp) // 86400000000 AS day,
         cell,
         min(event_timestamp) AS event_timestamp,
         count(*) AS events,
         count(*) FILTER (target_weight > 0 AND NOT consuming) AS clicked,
         count(*) FILTER (consuming) AS consumed,
         count(*) FILTER (target_weight = 0 AND NOT consuming) AS passive,
-        sum(CAST(target_weight AS DECIMAL(18, 4))) AS weight,
+        coalesce(sum(CAST(nullif(target_weight, 0) AS DECIMAL(18, 4))), 0) AS weight,
         count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
         sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
         sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square

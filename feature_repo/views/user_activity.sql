@@ -7,11 +7,11 @@ SELECT
 FROM (
     SELECT
         user_id,
-        CAST(event_timestamp AS DATE) AS day,
+        epoch_us(event_timestamp) // 86400000000 AS day,
         cell,
         count(*) AS events,
         count(*) FILTER (target_weight > 0) AS targets,
-        sum(CAST(target_weight AS DECIMAL(18, 4))) AS weight,
+        coalesce(sum(CAST(nullif(target_weight, 0) AS DECIMAL(18, 4))), 0) AS weight,
         count(TRY_CAST(value AS DECIMAL(18, 4))) AS valued,
         sum(TRY_CAST(value AS DECIMAL(18, 4))) AS amount,
         sum(TRY_CAST(value AS DECIMAL(18, 4)) * TRY_CAST(value AS DECIMAL(18, 4))) AS square,

@@ -32,49 +32,48 @@ FROM (
     )
 );
 
-WITH steps AS (
-    SELECT
-        user_id,
-        category,
-        event_timestamp,
-        sum(in_7d) AS events_7d,
-        sum(in_30d) AS events_30d,
-        sum(in_all) AS events_all,
-        sum(in_all * valued) AS valued,
-        sum(in_all * amount) AS amount,
-        max(occurred_at) AS last_at,
-        max(place) AS last_place,
-        arg_max(streak, place) FILTER (entering = 1) AS last_streak
-    FROM changes
-    GROUP BY user_id, category, event_timestamp
-),
+CREATE TEMP VIEW steps AS
+SELECT
+    user_id,
+    category,
+    event_timestamp,
+    sum(in_7d) AS events_7d,
+    sum(in_30d) AS events_30d,
+    sum(in_all) AS events_all,
+    sum(in_all * valued) AS valued,
+    sum(in_all * amount) AS amount,
+    max(occurred_at) FILTER (entering = 1) AS last_at,
+    max(place) FILTER (entering = 1) AS last_place,
+    arg_max(streak, place) FILTER (entering = 1) AS last_streak
+FROM changes
+GROUP BY user_id, category, event_timestamp;
 
-moments AS (
+WITH moments AS (
     SELECT
         user_id,
         event_timestamp,
         row_number() OVER (PARTITION BY user_id ORDER BY event_timestamp) AS moment,
         count(*) OVER (PARTITION BY user_id) AS last
-    FROM (SELECT DISTINCT user_id, event_timestamp FROM steps)
+    FROM (SELECT DISTINCT user_id, event_timestamp FROM running_totals)
 ),
 
 -- What a category has from one of the user's moments to the next of its own: between its steps it keeps its sums.
 totals AS (
     SELECT
-        steps.user_id,
-        steps.category,
+        known.user_id,
+        known.category,
         moments.moment,
-        CAST(sum(steps.events_7d) OVER history AS INTEGER) AS events_7d,
-        CAST(sum(steps.events_30d) OVER history AS INTEGER) AS events_30d,
-        CAST(sum(steps.events_all) OVER history AS INTEGER) AS events_all,
-        CAST(sum(steps.amount) OVER history / nullif(sum(steps.valued) OVER history, 0) AS FLOAT) AS value_mean,
-        date_trunc('second', max(steps.last_at) OVER history) AS last_at,
-        CAST(max(steps.last_place) OVER history AS INTEGER) AS last_place,
-        CAST(last_value(steps.last_streak IGNORE NULLS) OVER history AS INTEGER) AS last_streak,
+        CAST(known.events_7d AS INTEGER) AS events_7d,
+        CAST(known.events_30d AS INTEGER) AS events_30d,
+        CAST(known.events_all AS INTEGER) AS events_all,
+        CAST(known.amount / nullif(known.valued, 0) AS FLOAT) AS value_mean,
+        date_trunc('second', known.last_at) AS last_at,
+        CAST(known.last_place AS INTEGER) AS last_place,
+        CAST(known.last_streak AS INTEGER) AS last_streak,
         coalesce(lead(moments.moment) OVER history, moments.last + 1) AS until
-    FROM steps
-    JOIN moments ON moments.user_id = steps.user_id AND moments.event_timestamp = steps.event_timestamp
-    WINDOW history AS (PARTITION BY steps.user_id, steps.category ORDER BY moments.moment)
+    FROM running_totals AS known
+    JOIN moments ON moments.user_id = known.user_id AND moments.event_timestamp = known.event_timestamp
+    WINDOW history AS (PARTITION BY known.user_id, known.category ORDER BY moments.moment)
 ),
 
 -- Grouping what is sorted by user and category takes less than half the time; the order itself comes from list_sort.

@@ -1,32 +1,32 @@
 -- A session ends with half an hour of silence. An item is popular when it has had three times the events of the mean
 -- item; both are counted up to the midnight before the event, and what comes later does not change it.
-CREATE TEMP VIEW daily_totals AS
-SELECT
-    day,
-    sum(sum(events)) OVER days - sum(events) AS earlier_events,
-    sum(sum(fresh)) OVER days - sum(fresh) AS earlier_items
-FROM (
-    SELECT CAST(event_timestamp AS DATE) AS day, count(*) AS events, 0 AS fresh FROM events GROUP BY day
-    UNION ALL
-    SELECT day, 0, count(*)
-    FROM (SELECT CAST(min(event_timestamp) AS DATE) AS day FROM events GROUP BY item_id)
-    GROUP BY day
-)
-GROUP BY day
-WINDOW days AS (ORDER BY day);
-
 CREATE TEMP VIEW daily_items AS
+WITH counts AS (
+    SELECT item_id, day, events, sum(events) OVER (PARTITION BY item_id ORDER BY day) - events AS earlier
+    FROM (
+        SELECT item_id, epoch_us(event_timestamp) // 86400000000 AS day, CAST(count(*) AS INTEGER) AS events
+        FROM events
+        GROUP BY item_id, day
+    )
+),
+
+totals AS (
+    SELECT
+        day,
+        sum(sum(events)) OVER days - sum(events) AS earlier_events,
+        sum(count(*) FILTER (earlier = 0)) OVER days - count(*) FILTER (earlier = 0) AS earlier_items
+    FROM counts
+    GROUP BY day
+    WINDOW days AS (ORDER BY day)
+)
+
 SELECT
-    known.item_id,
-    known.day,
-    CAST(known.earlier * daily_totals.earlier_items > 3 * daily_totals.earlier_events AS INTEGER) AS popular,
-    CAST(ln(1 + known.earlier) AS DECIMAL(18, 4)) AS fame
-FROM (
-    SELECT item_id, day, sum(count(*)) OVER (PARTITION BY item_id ORDER BY day) - count(*) AS earlier
-    FROM (SELECT item_id, CAST(event_timestamp AS DATE) AS day FROM events)
-    GROUP BY item_id, day
-) AS known
-JOIN daily_totals ON daily_totals.day = known.day;
+    counts.item_id,
+    counts.day,
+    CAST(counts.earlier * totals.earlier_items > 3 * totals.earlier_events AS INTEGER) AS popular,
+    CAST(ln(1 + counts.earlier) AS DECIMAL(18, 4)) AS fame
+FROM counts
+JOIN totals ON totals.day = counts.day;
 
 CREATE TEMP VIEW log AS
 SELECT cells.*, gaps.* EXCLUDE (user_id, cell)
@@ -39,13 +39,13 @@ FROM (
         CAST(count(*) AS INTEGER) AS events,
         CAST(sum(daily_items.popular) AS INTEGER) AS popular,
         sum(daily_items.fame) AS fame,
-        sum(CAST(own.target_weight AS DECIMAL(18, 4))) AS weight,
+        coalesce(sum(CAST(nullif(own.target_weight, 0) AS DECIMAL(18, 4))), 0) AS weight,
         CAST(count(*) FILTER (own.consuming) AS INTEGER) AS consumed,
         CAST(count(TRY_CAST(own.value AS DECIMAL(18, 4))) AS INTEGER) AS valued,
         sum(TRY_CAST(own.value AS DECIMAL(18, 4))) AS amount,
         sum(TRY_CAST(own.value AS DECIMAL(18, 4)) * TRY_CAST(own.value AS DECIMAL(18, 4))) AS square
     FROM own_events AS own
-    JOIN daily_items ON daily_items.item_id = own.item_id AND daily_items.day = CAST(own.event_timestamp AS DATE)
+    JOIN daily_items ON daily_items.item_id = own.item_id AND daily_items.day = epoch_us(own.event_timestamp) // 86400000000
     GROUP BY own.user_id, own.cell
 ) AS cells
 JOIN (
