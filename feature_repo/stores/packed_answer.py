@@ -107,7 +107,7 @@ class Answer:
         for step in self.plan.stored_steps(tuple(names), tuple(places), frozenset(texts)):
             rows = self.rows[step.read]
             if isinstance(rows.rows, Rows):
-                result[:, step.places] = rows.rows.floats(step.features, result.dtype.type, rows.index)
+                rows.rows.fill(result, step.places, step.features, rows.index)
                 continue
             for place, feature in zip(step.each, step.features, strict=True):
                 result[:, place] = number_values(feature, rows.array(feature))

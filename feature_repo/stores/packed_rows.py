@@ -6,6 +6,7 @@ Whatever is decoded once stays with the rows, so that rows which are held in mem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -19,6 +20,8 @@ from feature_repo.stores.packed import NUMBERS, SHIFT, Field, Layout, arrow_numb
 
 _MOST_MATRICES: Final = 8
 """How many sets of columns are kept as matrices; a model has one or two."""
+_BLOCK: Final = 2048
+"""So many rows, more than a request has, stay in the processor's cache on their way into a matrix."""
 
 
 class Rows:
@@ -127,6 +130,25 @@ class Rows:
                 self._matrices.clear()
             whole = self._matrices[names, dtype] = self._floats(names, dtype)
         return whole if index is None else np.take(whole, index, axis=0)
+
+    def fill(
+        self, result: np.ndarray, places: slice | list[int], names: tuple[str, ...], index: np.ndarray | None
+    ) -> None:
+        """Write `floats` into columns of a matrix (rows, columns); of rows that a batch reads once, some at a time."""
+        once = index is not None and len(index) > _BLOCK and 2 * len(index) > len(self.raw)
+        if not once or (names, result.dtype.type) in self._matrices:
+            result[:, places] = self.floats(names, result.dtype.type, index)
+            return
+        for start in range(0, len(index), _BLOCK):
+            part = self._fixed_parts(index[start : start + _BLOCK])
+            result[start : start + _BLOCK, places] = part._floats(names, result.dtype.type)
+
+    def _fixed_parts(self, index: np.ndarray) -> Rows:
+        """Return the rows that `index` names with their numbers alone."""
+        part = copy(self)
+        part.raw = np.take(self.raw, index)
+        part._forget()
+        return part
 
     def _floats(self, names: tuple[str, ...], dtype: type[np.floating]) -> np.ndarray:
         result = np.empty((len(self.raw), len(names)), dtype)

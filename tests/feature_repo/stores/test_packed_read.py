@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from feature_repo.stores import packed_rows
 from feature_repo.stores.packed import Blobs, Field, Layout
 from feature_repo.stores.packed_db import PackedDatabase, _behind
 from feature_repo.stores.packed_keys import BYTES, INTEGER, STRING, Asked, KeyCodec
@@ -163,6 +164,28 @@ def test_rows_of_an_index_are_taken_of_every_type() -> None:
             np.testing.assert_array_equal(
                 opened.floats(names, np.float64, index), opened.floats(names, np.float64)[index]
             )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_batch_is_written_into_a_matrix_some_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, dtype: type[np.floating]
+) -> None:
+    monkeypatch.setattr(packed_rows, "_BLOCK", 5)
+    numbers = np.arange(9) * (2**53 + 1)
+    columns = {
+        "n": pa.array(numbers, mask=numbers % 4 == 0),
+        "x": pa.array(numbers / 3, pa.float32()),
+        "flag": pa.array(numbers % 2 == 0, mask=numbers == 0),
+    }
+    opened = Rows(NUMBERS, NUMBERS.pack(columns, np.zeros(9, np.int64), None).to_list())
+    index, names = np.random.default_rng(2).integers(0, 9, 23), ("flag", "n", "x")
+    expected = Rows(NUMBERS, [opened.raw.tobytes()]).floats(names, dtype)
+    for rows in (index, index[:3], None):
+        for order in "CF":
+            result = np.zeros((9 if rows is None else len(rows), 5), dtype, order)
+            opened.fill(result, [4, 0, 2], names, rows)
+            np.testing.assert_array_equal(result[:, [4, 0, 2]], expected if rows is None else expected[rows])
+            assert not result[:, [1, 3]].any()
 
 
 def test_keys_are_cut_behind_their_beginning() -> None:
