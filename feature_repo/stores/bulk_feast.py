@@ -20,7 +20,7 @@ from feast.repo_config import RepoConfig
 from feature_repo.on_demand.shared import Values
 from feature_repo.stores.packed import Layout, numbers_of
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, expire
+from feature_repo.stores.packed_found import ViewRows, expire
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import entity_keys, from_protos
 from feature_repo.stores.packed_view import NEVER

@@ -21,7 +21,7 @@ from feast.repo_config import RepoConfig
 from feature_repo.stores.bulk_feast import ArrowRows
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Field, arrow_numbers
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows, expire
+from feature_repo.stores.packed_found import ViewRows, expire
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_values import from_protos
 from feature_repo.stores.packed_view import NEVER

@@ -30,9 +30,10 @@ from feature_repo.data_dir import resolve
 from feature_repo.stores.packed import stored_time
 from feature_repo.stores.packed_clock import DATA
 from feature_repo.stores.packed_db import BATCH_ROWS, PackedDatabase
+from feature_repo.stores.packed_found import ViewRows
 from feature_repo.stores.packed_infra import PackedViewTable, planned_views
 from feature_repo.stores.packed_keys import Asked
-from feature_repo.stores.packed_read import RecordCache, ViewRows, held_view, read_view
+from feature_repo.stores.packed_read import RecordCache, held_view, read_view
 from feature_repo.stores.packed_store import Batch, PackedOnlineStore, outdated
 from feature_repo.stores.packed_view import PackedView
 

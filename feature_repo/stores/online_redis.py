@@ -22,8 +22,8 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr
 
 from feature_repo.stores.packed_clock import DATA
+from feature_repo.stores.packed_found import ViewRows, of_one_schema, rows_of
 from feature_repo.stores.packed_keys import Asked
-from feature_repo.stores.packed_read import ViewRows, of_one_schema, rows_of
 from feature_repo.stores.packed_redis import BATCH_ROWS, RedisRecords
 from feature_repo.stores.packed_store import Batch, PackedOnlineStore, outdated
 from feature_repo.stores.packed_view import PackedView

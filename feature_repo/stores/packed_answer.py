@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from feature_repo.errors import ContractError
 from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.stores.packed import Field
+from feature_repo.stores.packed_found import ViewRows
 from feature_repo.stores.packed_on_demand import ARROW_TAG, compute, pair_function, transform
-from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import Plan, RequestColumns, ViewRead
 from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_values import plain_values

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.stores.packed import Layout
 from feature_repo.stores.packed_db import Catalogue, Snapshot, ViewTable
+from feature_repo.stores.packed_found import ViewRows, of_one_schema, rows_of
 from feature_repo.stores.packed_keys import Asked, Key
-from feature_repo.stores.packed_rows import Rows, adopt
-from feature_repo.stores.packed_view import NEVER, PackedView
+from feature_repo.stores.packed_rows import Rows
+from feature_repo.stores.packed_runs import read_runs
+from feature_repo.stores.packed_view import PackedView
 
 _ENTRY_BYTES: Final = 150
 """What a record costs beside its own bytes: its key, the objects, its place in the dictionary."""
@@ -24,7 +23,6 @@ _OPENED: Final = 4
 """How many times its records' bytes an opened row may take, with what was decoded of it."""
 _SPARSE: Final = 4
 """Integer keys are looked up in an array where it need not be more than so many times as long as they are many."""
-_NOWHERE: Final = -(1 << 62)
 _NEIGHBOURS: Final = 4
 """A user's rows are held together where there are at most so many times as many as a request asks for."""
 
@@ -184,62 +182,6 @@ def _of_user(opened: OpenedRows, asked: Asked) -> ViewRows:
     return ViewRows(opened.rows, asked.index if asked.rest is None else opened.index(asked.rest), None)
 
 
-class FeatureRows(Protocol):
-    """Opened rows of one view, one per distinct key: `packed.Rows`, or Arrow columns of another store.
-
-    `event` holds event times in microseconds, NEVER where there is no row.
-    """
-
-    layout: Layout
-
-    @property
-    def event(self) -> np.ndarray: ...
-    def blank(self, where: np.ndarray) -> None: ...
-    def nulls(self, name: str) -> np.ndarray | None: ...
-    def numbers(self, name: str) -> np.ndarray: ...
-    def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]: ...
-    def values(self, name: str) -> Values: ...
-
-
-@dataclass
-class ViewRows:
-    """The rows that a request finds in one view, aligned with its keys.
-
-    `rows` holds one row per distinct key, `index` maps the request's rows to them (None: one to one). `expired` marks
-    the rows whose features are null because they are beyond the ttl (None: there are none).
-    """
-
-    rows: FeatureRows
-    index: np.ndarray | None
-    expired: np.ndarray | None
-    _arrays: dict[str, pa.Array] = field(default_factory=dict, init=False)
-
-    @property
-    def found(self) -> np.ndarray:
-        """Which distinct keys have a row, expired or not."""
-        return self.rows.event != NEVER
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Give every row of the request its key's value."""
-        return values if self.index is None else values[self.index]
-
-    def shared(self, name: str) -> Shared:
-        """Return one feature, each value once with a number for each row."""
-        return Shared(self.rows.values(name), self.index)
-
-    def array(self, name: str) -> pa.Array:
-        """Return one feature, a row per key asked for; null where there is no row or it is too old."""
-        if name not in self._arrays:
-            self._arrays.update(self.rows.arrays_like(name, self.index))
-        return self._arrays[name]
-
-    def lists(self, name: str) -> pa.Array:
-        """Return one feature as `array` does, lists that several rows share as a dictionary array, each list once."""
-        if self.index is None or not pa.types.is_list(self.rows.layout.by_name[name].type):
-            return self.array(name)
-        return pa.DictionaryArray.from_arrays(pa.array(self.index.astype(np.int32)), self.rows.values(name).array)
-
-
 def held_view(catalogue: Catalogue, cache: RecordCache, view: PackedView, asked: Asked) -> ViewRows | None:
     """Return the rows asked for where memory holds them opened; rows with a ttl never are."""
     table = catalogue.views.get(view.id)
@@ -258,75 +200,8 @@ def read_view(snapshot: Snapshot, cache: RecordCache, view: PackedView, asked: A
         if opened is None and not view.ttl:
             opened = cache.open_user(snapshot, table, view.layout, asked)
         if opened is None and asked.runs:
-            opened = _read_runs(snapshot, table, view, asked, now)
+            opened = read_runs(snapshot, table, view, asked, now)
         if opened is not None:
             return opened
         records = cache.records(snapshot, table, view.layout, asked.keys)
     return rows_of(view, asked, records, now)
-
-
-def _read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: Asked, now: int) -> ViewRows | None:
-    """Read the rows of several users, each user's in one piece; they are not kept.
-
-    None where a user has far more than are asked for, and where records differ in their length or schema.
-    """
-    layout, pieces, before = view.layout, [], 0
-    if layout.slots:
-        return None
-    index = np.empty(asked.runs[-1].rows.stop, np.int64)
-    for run in asked.runs:
-        found = snapshot.joined(table, run.head, _NEIGHBOURS * len(run.last))
-        if found is None:
-            return None
-        index[run.rows] = _places_in(run.last, table.keys.split(found.parts, found.lengths)) + before
-        pieces.append(found.records)
-        before += found.rows
-    if sum(map(len, pieces)) != before * layout.dtype.itemsize:
-        return None
-    rows = Rows(layout, [*pieces, layout.blank])
-    if (rows.raw["schema"] != layout.id).any():
-        return None
-    index[index < 0] = before
-    return ViewRows(rows, index, expire(rows, view.ttl, now))
-
-
-def _places_in(wanted: pa.Array, parts: pa.Array) -> np.ndarray:
-    """Return where each key stands among distinct ones, `_NOWHERE` for one that does not."""
-    if len(parts) and parts.type == pa.int64() and not wanted.null_count:
-        keys, numbers = parts.to_numpy(), wanted.to_numpy()
-        # A statement promises no order without asking for one, though a range of keys is read in theirs.
-        if (keys[1:] > keys[:-1]).all():
-            places = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
-            return np.where(keys[places] == numbers, places, _NOWHERE)
-    return pc.index_in(wanted, parts).cast(pa.int64()).fill_null(_NOWHERE).to_numpy(zero_copy_only=False)
-
-
-def rows_of(view: PackedView, asked: Asked, records: list[bytes], now: int) -> ViewRows:
-    """Open a record of the view's schema per distinct key."""
-    rows = Rows(view.layout, records)
-    return ViewRows(rows, asked.index, expire(rows, view.ttl, now))
-
-
-def expire(rows: FeatureRows, ttl: int, now: int) -> np.ndarray | None:
-    """Make the features of rows beyond the ttl (0: there is none) null, and return their mask, None for none."""
-    if not ttl:
-        return None
-    expired = (now - rows.event > ttl) & (rows.event != NEVER)
-    if not expired.any():
-        return None
-    rows.blank(expired)
-    return expired
-
-
-def of_one_schema(records: list[bytes], layout: Layout, layout_of: Callable[[int], Layout]) -> list[bytes]:
-    """Rewrite the records of earlier schemas of the view, if there are any."""
-    schemas = {record[16:24] for record in records}
-    if len(schemas) == 1 and layout.schema in schemas:
-        return records
-    result = list(records)
-    for schema in schemas - {layout.schema}:
-        rows = [i for i, record in enumerate(records) if record[16:24] == schema]
-        written_as = layout_of(int.from_bytes(schema, "little", signed=True))
-        for i, record in zip(rows, adopt(layout, [records[i] for i in rows], written_as), strict=True):
-            result[i] = record
-    return result

@@ -20,7 +20,7 @@ from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.stores.packed_answer import Answer
-from feature_repo.stores.packed_read import ViewRows
+from feature_repo.stores.packed_found import ViewRows
 from feature_repo.stores.packed_values import plain_values, to_protos
 
 _MICROSECONDS: Final = 1_000_000

@@ -36,8 +36,8 @@ from feature_repo.errors import DataError
 from feature_repo.stores.packed import Blobs, Layout
 from feature_repo.stores.packed_answer import Answer
 from feature_repo.stores.packed_clock import FILE_NAME, Clock
+from feature_repo.stores.packed_found import ViewRows
 from feature_repo.stores.packed_keys import Asked, Key, KeyCodec
-from feature_repo.stores.packed_read import ViewRows
 from feature_repo.stores.packed_request import EntityValues, Plan, Planner, RequestColumns, request_columns
 from feature_repo.stores.packed_response import PackedOnlineResponse
 from feature_repo.stores.packed_values import from_protos, to_protos

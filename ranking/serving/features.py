@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ from ranking.model_store import RankingModel
 if TYPE_CHECKING:
     from feature_repo.stores.bulk import BulkReader
     from feature_repo.workspace import Workspace
+
+
+_AT_ONCE: Final = 1 << 18
+"""Values that stay in the processor's cache while they are looked through."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,20 @@ class ModelColumns:
 
         It lies column by column: so it is written, and so our trees read it.
         """
-        matrix = np.full((self.width, answer.request.rows), np.nan, np.float32).T
-        answer.fill(matrix, self.names, self.places, self.vocabularies)
-        infinite = np.isinf(matrix)
-        if infinite.any():
-            matrix[infinite] = np.nan
-        return matrix
+        columns = np.empty((self.width, answer.request.rows), np.float32)
+        columns[self._unread] = np.nan
+        answer.fill(columns.T, self.names, self.places, self.vocabularies)
+        some = max(_AT_ONCE // max(answer.request.rows, 1), 1)
+        for start in range(0, self.width, some):
+            part = columns[start : start + some]
+            infinite = np.isinf(part)
+            if infinite.any():
+                part[infinite] = np.nan
+        return columns.T
+
+    @cached_property
+    def _unread(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(self.width), self.places)
 
 
 def knows_user(answer: Answer) -> bool:
