@@ -1,15 +1,14 @@
-"""A view's rows on disk: one Parquet file per month, sorted by time, then key, replaced as a whole.
+"""A view's rows on disk: one or two Parquet files per month, sorted by time, then key, replaced as a whole.
 
-A month's file depends on its rows alone, so days added one by one leave the same bytes as a backfill. `empty.parquet`
+A file depends on its rows alone, so days added one by one leave the same bytes as a backfill. `empty.parquet`
 is always there: a view without a row yet is still a source that can be read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.building.kept import OldFiles
+from feature_repo.building.layout import Layout
 from feature_repo.building.runs import Runs
-from feature_repo.building.snapshots import DAY
 from feature_repo.building.transform import ViewTransform
 from feature_repo.columns import CREATED, TIME
-from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,33 +68,38 @@ def write_parts(
     runs: Runs,
     plan: Plan,
 ) -> Replacement:
-    """Write computed rows into new files for their months.
+    """Write computed rows into new files (see `layout`).
 
     Rows of the old files stay unless they are stamped with a dropped snapshot; those of a moved one, of keys that are
     not in the table `touched`, stay too, under its new stamp. `whole` keeps none of them.
     """
-    whole = plan.whole
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
-    _register_moved(connection, plan.moved)
-    old = {path.name for path in folder.glob("*.parquet")} - {EMPTY}
-    fresh = _by_month(runs.days())
-    touched = set(fresh) if whole else set(fresh) | (old & set(_by_month((plan.dropped // DAY).tolist())))
+    names = frozenset(path.name for path in folder.glob("*.parquet")) - {EMPTY}
+    layout = Layout.of(np.asarray(plan.target.snapshots, np.int64))
+    old = OldFiles(folder, frozenset() if plan.whole else names, Layout.of(plan.stored), layout, plan)
+    fresh = layout.files(runs.days())
+    touched, replaced = old.touched(runs.days())
     files: dict[str, str] = {}
     for name in sorted(touched):
-        tables = runs.read(fresh.get(name, []))
-        if not whole and name in old:
-            tables = _with_kept(connection, transform, list(tables), folder / name, plan)
+        tables: Iterable[pa.Table] = runs.read(fresh.get(name, []))
+        if not plan.whole:
+            tables = old.merged(connection, name, list(transform.keys), _together(transform, tables))
         if _write(transform, folder / f".{name}.tmp", tables):
             files[name] = f".{name}.tmp"
-    if not (folder / EMPTY).exists() or whole:
+    if not (folder / EMPTY).exists() or plan.whole:
         files[EMPTY] = f".{EMPTY}.tmp"
         write_empty(transform.columns, folder / files[EMPTY])
-    stale = old - set(files) if whole else (touched & old) - set(files)
+    stale = (names if plan.whole else replaced) - set(files)
     # Rows of another SQL, schema or log are no part of this view.
-    stale |= {f"{PUSHED}/{path.name}" for path in pushed_files(folder)} if whole else set()
+    stale |= {f"{PUSHED}/{path.name}" for path in pushed_files(folder)} if plan.whole else set()
     return Replacement(folder, files, tuple(sorted(stale)))
+
+
+def _together(transform: ViewTransform, tables: Iterable[pa.Table]) -> pa.Table:
+    schema = arrow_schema({name: kind for name, kind in transform.columns.items() if name != CREATED})
+    return pa.concat_tables([schema.empty_table(), *(table.select(schema.names).cast(schema) for table in tables)])
 
 
 def pushed_files(folder: Path) -> list[Path]:
@@ -115,75 +119,6 @@ def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
 
 def _arrow_type(sql_type: str) -> pa.DataType:
     return pa.list_(_arrow_type(sql_type[:-2])) if sql_type.endswith("[]") else _ARROW_TYPES[sql_type]
-
-
-def _by_month(days: Sequence[int]) -> dict[str, list[int]]:
-    """Return the days, numbered from 1970-01-01, by the file that their rows belong to."""
-    months: dict[str, list[int]] = {}
-    for day, month in zip(days, np.array(days, "datetime64[D]").astype("datetime64[M]").astype(str), strict=True):
-        months.setdefault(f"{month}.parquet", []).append(day)
-    return months
-
-
-def _with_kept(
-    connection: duckdb.DuckDBPyConnection,
-    transform: ViewTransform,
-    fresh: Sequence[pa.Table],
-    path: Path,
-    plan: Plan,
-) -> Iterator[pa.Table]:
-    """Yield the rows of a month's file that stay, with new ones among them, in order.
-
-    No row that stays as it is has the time of a new one, so only the latter are sorted.
-    """
-    added = _added(connection, transform, fresh, path, moved=len(plan.moved) > 0)
-    times = _times(added)
-    done = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROW_GROUP, columns=added.column_names):
-            rows = pa.table(batch).select(added.column_names).cast(added.schema)
-            kept = rows.filter(~np.isin(_times(rows), plan.dropped))
-            stamps = _times(kept)
-            upto = np.searchsorted(times, stamps[-1]) if len(stamps) else done
-            starts = done + np.flatnonzero(np.diff(times[done:upto], prepend=-1))
-            passed = 0
-            for start, end in pairwise([*starts, upto]):
-                place = np.searchsorted(stamps, times[start])
-                yield kept.slice(passed, place - passed)
-                yield added.slice(start, end - start)
-                passed = place
-            yield kept.slice(passed)
-            done = max(done, upto)
-    yield added.slice(done)
-
-
-def _added(
-    connection: duckdb.DuckDBPyConnection,
-    transform: ViewTransform,
-    fresh: Sequence[pa.Table],
-    path: Path,
-    *,
-    moved: bool,
-) -> pa.Table:
-    """Return the new rows of a month and those of moved snapshots that stay, sorted by time, then key."""
-    schema = arrow_schema({name: kind for name, kind in transform.columns.items() if name != CREATED})
-    rows = pa.concat_tables([schema.empty_table(), *(table.select(schema.names).cast(schema) for table in fresh)])
-    if not moved:
-        return rows
-    connection.register("fresh", rows)
-    keys = ", ".join(f'"{key}"' for key in transform.keys)
-    names = ", ".join(f'"{name}"' for name in schema.names)
-    added = connection.sql(
-        f"SELECT {names} FROM (SELECT {names} FROM fresh UNION ALL BY NAME "
-        f"SELECT old.* EXCLUDE ({CREATED}) REPLACE (moved.stamp AS {TIME}) FROM {parquet([str(path)])} AS old "
-        f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({keys})) ORDER BY {TIME}, {keys}"
-    ).to_arrow_table()
-    connection.unregister("fresh")
-    return added.cast(schema)
-
-
-def _times(table: pa.Table) -> np.ndarray:
-    return table[TIME].cast(pa.int64()).to_numpy()
 
 
 def _write(transform: ViewTransform, path: Path, tables: Iterable[pa.Table | pa.RecordBatch]) -> bool:
@@ -215,10 +150,3 @@ def _row_groups(tables: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.Tabl
             rows -= ROW_GROUP
     if rows:
         yield pa.Table.from_batches(held)
-
-
-def _register_moved(connection: duckdb.DuckDBPyConnection, moved: np.ndarray) -> None:
-    old, new = (pa.array(times, pa.timestamp("us", tz="UTC")) for times in moved.T)
-    connection.register("listed_times", pa.table({TIME: old, "stamp": new}))
-    connection.execute("CREATE OR REPLACE TEMP TABLE moved AS SELECT * FROM listed_times")
-    connection.unregister("listed_times")

@@ -31,6 +31,7 @@ class Plan:
     computed again. All int64 microseconds, ascending. `whole`: every file is replaced. `target`: the state afterwards.
     `moved` (pairs, 2): snapshots and those that take their places. A key with no event between the two, be it one that
     enters or one that leaves a window, keeps its rows there, under the new stamp: dropped are those of other keys.
+    `stored`: the snapshots of the files that are there.
     """
 
     view: str
@@ -42,6 +43,7 @@ class Plan:
     target: ViewState
     whole: bool = False
     moved: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    stored: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def is_empty(self) -> bool:
@@ -83,6 +85,7 @@ def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: i
         np.union1d(np.intersect1d(new[affected], known), removed),
         replace(target, rewrites=old.rewrites + again),
         moved=_moved(known, new, log_change) if steady and len(bases) else _pairs([], []),
+        stored=known,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -30,7 +31,6 @@ from feature_repo.lake import new_connection, parquet
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     from feature_repo.workspace import Workspace
 
@@ -92,7 +92,10 @@ def _plans(
         )
         old = ViewState.read(workspace.feature_path(view.name))
         since, steady = log_change(workspace, transform.sql, old), transform.sql.steady and transform.is_of_events
-        planned.append((transform, plan_view(view.name, old, target, since, steady=steady)))
+        plan = plan_view(view.name, old, target, since, steady=steady)
+        if old is None:
+            plan = replace(plan, reason=ViewState.why_none(workspace.feature_path(view.name)))
+        planned.append((transform, plan))
     return planned
 
 
@@ -161,10 +164,6 @@ def _size(workspace: Workspace, transform: ViewTransform) -> tuple[int, bool]:
     """Return what sorts the largest view first: by its files, and before it has any, views of lists."""
     stored = sum(path.stat().st_size for path in workspace.feature_path(transform.name).glob("*.parquet"))
     return -stored, not transform.has_lists
-
-
-def _stored_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.parquet"))
 
 
 def _events(workspace: Workspace) -> int:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 FILE: Final = "_state.json"
 # Raise it where the runner itself changes what it writes: every view is then built anew.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class ViewState:
         if raw.get("format") != FORMAT:
             return None
         return cls(**{**raw, "loads": tuple(raw["loads"]), "snapshots": tuple(raw["snapshots"])})
+
+    @staticmethod
+    def why_none(folder: Path) -> str:
+        """Say why a folder has no state that can be read."""
+        return "its files are of another version" if (folder / FILE).exists() else "never built"
 
     def write(self, folder: Path) -> None:
         temporary = folder / f"{FILE}.tmp"

@@ -150,7 +150,7 @@ def test_keys_with_pushed_rows_between_a_cut_and_its_old_place_are_computed(smal
     with workspace.connect() as connection:
         rows = connection.sql(
             "SELECT * REPLACE (TIMESTAMPTZ '2024-02-10 07:10:00+00' AS event_timestamp) "
-            f"FROM '{folder}/2024-02.parquet' "
+            f"FROM '{folder}/2024-02*.parquet' "
             "QUALIFY row_number() OVER (PARTITION BY user_id, item_id ORDER BY event_timestamp) = 1"
         ).to_arrow_table()
     (folder / PUSHED).mkdir()
@@ -223,7 +223,9 @@ def test_changed_roles_and_formats_build_anew(small_workspace) -> None:
     raw = json.loads(state.read_text())
     state.write_text(json.dumps({**raw, "sql": "other"}))
     assert reasons(workspace)["user_activity"] == "its SQL changed"
-    state.write_text(json.dumps({**raw, "format": 0}))
+    state.write_text(json.dumps({**raw, "format": 1}))
+    assert reasons(workspace)["user_activity"] == "its files are of another version"
+    state.unlink()
     assert reasons(workspace)["user_activity"] == "never built"
 
 
