@@ -166,10 +166,9 @@ class PackedDatabase:
 
 @dataclass(frozen=True)
 class Joined:
-    """The last parts of so many rows' keys, and their records, each joined; `lengths` of parts that are no integers."""
+    """Keys that end in an integer, or the last parts of others with their `lengths`; and records, each joined."""
 
-    rows: int
-    parts: bytes
+    keys: bytes
     lengths: np.ndarray
     records: bytes
 
@@ -215,21 +214,28 @@ class Snapshot:
         rows = self.connection.execute(sql, [head, *([] if end is None else [end]), most + 1]).fetchall()
         return dict(rows) if len(rows) <= most else None
 
-    def joined(self, view: ViewTable, head: bytes, most: int) -> Joined | None:
-        """Return the records whose keys begin with `head` in one piece; None where there are more than that.
+    def joined(self, view: ViewTable, head: bytes, most_bytes: int) -> Joined | None:
+        """Return the records whose keys begin with `head` in one piece; None where they have more bytes than that.
 
         SQLite joins them, so no Python object per row is made and other threads run meanwhile.
         """
         end = _behind(head)
         where = f"FROM {view.table} WHERE key >= ?{'' if end is None else ' AND key < ?'}"
-        between = [head] if end is None else [head, end]
-        if self.connection.execute(f"SELECT 1 {where} LIMIT 1 OFFSET ?", [*between, most]).fetchone():
+        # Cutting integers off their keys here would take longer than all the rest.
+        key, lengths = "key", "''"
+        if view.keys.kinds[-1] != INTEGER:
+            key = f"substr(key, {view.keys.last_part(head) + 1})"
+            lengths = f"group_concat(length({key}), ' ')"
+        sql = f"SELECT {_joined(key)}, {lengths}, {_joined('record')} {where}"
+        limit = self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes)
+        try:
+            found = self.connection.execute(sql, [head] if end is None else [head, end]).fetchone()
+        except sqlite3.DataError:
             return None
-        last = f"substr(key, {view.keys.last_part(head) + 1})"
-        lengths = "''" if view.keys.kinds[-1] == INTEGER else f"group_concat(length({last}), ' ')"
-        sql = f"SELECT count(*), {_joined(last)}, {lengths}, {_joined('record')} {where}"
-        rows, parts, lengths, records = self.connection.execute(sql, between).fetchone()
-        return Joined(rows, parts or b"", np.array((lengths or "").split(), np.int64), records or b"")
+        finally:
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+        keys, lengths, records = found
+        return Joined(keys or b"", np.array((lengths or "").split(), np.int64), records or b"")
 
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.

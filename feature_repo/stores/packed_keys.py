@@ -177,19 +177,18 @@ class KeyCodec:
         """Return the last part of composite keys that begin with `head` and have one part more."""
         if self.kinds[-1] != INTEGER:
             return [key[self.last_part(head) :] for key in keys]
-        parts = np.frombuffer(b"".join(keys), [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
-        return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
+        return _last_numbers(b"".join(keys), head)
 
     def last_part(self, head: bytes) -> int:
         """Return where the last part's own bytes begin in keys that begin with `head`."""
         return len(head) + (0 if self.kinds[-1] == INTEGER else _LENGTH_BYTES)
 
-    def split(self, parts: bytes, lengths: np.ndarray) -> pa.Array:
-        """Return the last parts of keys that were joined; `lengths` where they are no integers."""
+    def split(self, keys: bytes, lengths: np.ndarray, head: bytes) -> pa.Array:
+        """Return the last parts of joined keys that end in an integer, or those that `keys` joins, by their lengths."""
         if self.kinds[-1] == INTEGER:
-            return pa.array((np.frombuffer(parts, ">u8").astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64))
+            return pa.array(_last_numbers(keys, head))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        return Blobs(pa.py_buffer(parts), offsets).to_arrow().cast(_ARROW[self.kinds[-1]])
+        return Blobs(pa.py_buffer(keys), offsets).to_arrow().cast(_ARROW[self.kinds[-1]])
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""
@@ -250,6 +249,12 @@ def _stored(column: pa.Array, kind: str, where: str) -> pa.Array:
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _ARROW[kind])
     return conform(column, _ARROW[kind], where)
+
+
+def _last_numbers(keys: bytes, head: bytes) -> np.ndarray:
+    """Return the integers that joined keys end in, behind `head`."""
+    parts = np.frombuffer(keys, [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
+    return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
 
 
 def _head(arrays: Sequence[pa.Array], row: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,9 @@ from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_view import PackedView
 
 _MOST: Final = 4
-"""A user's rows are read together where there are at most so many times as many as a request asks for."""
+"""A user's rows are read together where they are at most so many times as large as those that a request asks for."""
+_LEAST: Final = 1 << 20
+"""So many bytes are read together however few are asked for."""
 _NOWHERE: Final = -(1 << 62)
 
 
@@ -25,28 +26,25 @@ def read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: Ask
 
     None where a user has far more than are asked for, and where records differ in their length or schema.
     """
-    layout = view.layout
+    layout, records, before = view.layout, [], 0
     if layout.slots:
         return None
-    found = []
+    width = layout.dtype.itemsize
+    index = np.empty(asked.runs[-1].rows.stop, np.int64)
     for run in asked.runs:
-        piece = snapshot.joined(table, run.head, _MOST * len(run.last))
-        if piece is None:
+        found = snapshot.joined(table, run.head, max(_MOST * len(run.last) * width, _LEAST))
+        if found is None:
             return None
-        found.append(piece)
-    starts = list(accumulate((piece.rows for piece in found), initial=0))
-    records = b"".join([*(piece.records for piece in found), layout.blank])
-    if len(records) != (starts[-1] + 1) * layout.dtype.itemsize:
-        return None
-    rows = Rows(layout, [records])
+        parts = table.keys.split(found.keys, found.lengths, run.head)
+        if len(found.records) != len(parts) * width:
+            return None
+        index[run.rows] = _places_in(run.last, parts) + before
+        records.append(found.records)
+        before += len(parts)
+    rows = Rows(layout, [*records, layout.blank])
     if (rows.raw["schema"] != layout.id).any():
         return None
-    lengths = np.concatenate([piece.lengths for piece in found])
-    parts = table.keys.split(b"".join(piece.parts for piece in found), lengths)
-    index = np.empty(asked.runs[-1].rows.stop, np.int64)
-    for run, piece, start in zip(asked.runs, found, starts, strict=False):
-        index[run.rows] = _places_in(run.last, parts.slice(start, piece.rows)) + start
-    index[index < 0] = starts[-1]
+    index[index < 0] = before
     return ViewRows(rows, index, expire(rows, view.ttl, now))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_repo.stores import packed_rows
+from feature_repo.stores import packed_rows, packed_runs
 from feature_repo.stores.packed import Blobs, Field, Layout
 from feature_repo.stores.packed_db import PackedDatabase, _behind
 from feature_repo.stores.packed_keys import BYTES, INTEGER, STRING, Asked, KeyCodec
@@ -251,7 +251,10 @@ def test_several_users_rows_are_read_user_by_user(tmp_path: Path, first: str, la
         assert not cache._views
 
 
-def test_rows_of_several_users_that_are_no_match_for_one_reading_are_read_by_key(tmp_path: Path) -> None:
+def test_rows_of_several_users_that_are_no_match_for_one_reading_are_read_by_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_runs, "_LEAST", 1_000)
     codec = KeyCodec((("user", INTEGER), ("item", INTEGER)))
     columns = [pa.array(np.repeat([1, 2], 40)), pa.array(np.tile(np.arange(40), 2))]
     # Longer records of an earlier schema, then far more rows than are asked for, then a null among the users.
