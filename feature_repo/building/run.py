@@ -21,8 +21,9 @@ from feature_repo.building.rows import stamped
 from feature_repo.building.runs import Runs
 from feature_repo.building.shares import PART, PARTS_TOGETHER, WHOLE, Share, dealt, keys_dealt
 from feature_repo.building.snapshots import workspace_calendar
+from feature_repo.building.sql_types import view_columns
 from feature_repo.building.state import ViewState
-from feature_repo.building.transform import ViewTransform, view_columns
+from feature_repo.building.transform import ViewTransform
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.columns import TIME
 from feature_repo.data_set import DataSet

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.building.sql_types import WHOLE_NUMBERS
 from feature_repo.columns import TIME
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ STEPS: Final = "steps"
 RUNNING: Final = "running_totals"
 FIRST: Final = "first_"
 LAST: Final = "last_"
-_WHOLE: Final = {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"}
 _LIMBS: Final = np.dtype([("low", "<u8"), ("high", "<i8")])
 _HALF: Final = np.uint64(32)
 _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
@@ -44,7 +44,7 @@ def create_running_totals(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _exact(name: str, kind: DuckDBPyType) -> str:
-    if kind.id in _WHOLE:
+    if kind.id in WHOLE_NUMBERS:
         return f'CAST("{name}" AS BIGINT) AS "{name}"'
     return f'"{name}"'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,40 +17,19 @@ from feature_repo.building.moments import RARE, create_snapshots, register_snaps
 from feature_repo.building.rows import faulty_row, rows_of_change, with_pushed
 from feature_repo.building.running import RUNNING, STEPS, create_running_totals
 from feature_repo.building.shares import WHOLE, Share
+from feature_repo.building.sql_types import cast, fits, quoted, types_of, with_times
 from feature_repo.building.view_sql import ViewSql
-from feature_repo.columns import CREATED, ITEM, TIME, USER
+from feature_repo.columns import ITEM, TIME, USER
 from feature_repo.errors import ContractError, did_you_mean
 from feature_repo.lake import parquet
 
 if TYPE_CHECKING:
     import duckdb
-    from duckdb.sqltypes import DuckDBPyType
-    from feast import FeatureView, Field
+    from feast import FeatureView
 
     from feature_repo.data_set import DataSet
 
 RESULT: Final = "computed"
-
-# What the SQL may return for a declared type; the runner casts it, and a cast that loses a value fails.
-_SQL_TYPES: Final = {
-    "Int32": "INTEGER",
-    "Int64": "BIGINT",
-    "Float32": "FLOAT",
-    "Float64": "DOUBLE",
-    "String": "VARCHAR",
-    "Bool": "BOOLEAN",
-    "UnixTimestamp": "TIMESTAMP WITH TIME ZONE",
-}
-_WHOLE: Final = {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"}
-_FAMILIES: Final = {
-    "INTEGER": _WHOLE,
-    "BIGINT": _WHOLE,
-    "FLOAT": {"float", "double", "decimal"},
-    "DOUBLE": {"float", "double", "decimal"},
-    "VARCHAR": {"varchar"},
-    "BOOLEAN": {"boolean"},
-    "TIMESTAMP WITH TIME ZONE": {"timestamp with time zone"},
-}
 
 
 @dataclass(frozen=True)
@@ -64,12 +43,12 @@ class ViewTransform:
 
     @classmethod
     def of(cls, view: FeatureView, sql_path: Path) -> ViewTransform:
-        return cls(view.name, ViewSql.read(sql_path), _types(view.entity_columns), _types(view.features))
+        return cls(view.name, ViewSql.read(sql_path), types_of(view.entity_columns), types_of(view.features))
 
     @property
     def columns(self) -> dict[str, str]:
         """The columns of the files, in order, with their SQL types."""
-        return _with_times(self.keys, self.features)
+        return with_times(self.keys, self.features)
 
     @property
     def is_of_events(self) -> bool:
@@ -249,7 +228,7 @@ class ViewTransform:
 
     def _cast(self, select: str) -> str:
         names = (*self.keys, TIME, *self.features)
-        columns = ", ".join(f"{_cast(name, self.columns[name])} AS {_quoted(name)}" for name in names)
+        columns = ", ".join(f"{cast(name, self.columns[name])} AS {quoted(name)}" for name in names)
         return f"SELECT {columns} FROM ({select})"
 
     def _rows_of_change(self, table: pa.Table, pushed: pa.Table | None) -> pa.Table:
@@ -265,7 +244,7 @@ class ViewTransform:
         """Read the keys and times of pushed rows."""
         if not files:
             return None
-        keys = ", ".join(map(_quoted, self.keys))
+        keys = ", ".join(map(quoted, self.keys))
         source = parquet([str(path) for path in files])
         return connection.sql(f"SELECT DISTINCT {keys}, {TIME} FROM {source}").to_arrow_table()
 
@@ -289,7 +268,7 @@ class ViewTransform:
         faults += [
             f"{name} is {str(returned[name]).lower()}, declared as {wanted.lower()}"
             for name, wanted in declared.items()
-            if name in returned and not _fits(returned[name], wanted)
+            if name in returned and not fits(returned[name], wanted)
         ]
         if faults:
             raise ContractError(
@@ -306,48 +285,3 @@ class ViewTransform:
             got=f"a second or a null one: {', '.join(str(value) for value in row)}",
             fix="Aggregate by the join keys and the snapshot.",
         )
-
-
-def view_columns(view: FeatureView) -> dict[str, str]:
-    """Return the columns of a view's files, in order, with their SQL types."""
-    return _with_times(_types(view.entity_columns), _types(view.features))
-
-
-def _types(fields: Iterable[Field]) -> dict[str, str]:
-    return {field.name: sql_type(str(field.dtype)) for field in fields}
-
-
-def _with_times(keys: dict[str, str], features: dict[str, str]) -> dict[str, str]:
-    time = _SQL_TYPES["UnixTimestamp"]
-    return {**keys, TIME: time, **features, CREATED: time}
-
-
-def sql_type(feast_type: str) -> str:
-    """Return the SQL type of a Feast type's name.
-
-    >>> sql_type("Array(Int32)")
-    'INTEGER[]'
-    """
-    if feast_type.startswith("Array("):
-        return sql_type(feast_type[len("Array(") : -1]) + "[]"
-    if feast_type not in _SQL_TYPES:
-        raise ContractError(
-            f"the type {feast_type}", expected=", ".join(_SQL_TYPES), got=feast_type, fix="Declare one of these types."
-        )
-    return _SQL_TYPES[feast_type]
-
-
-def _fits(returned: DuckDBPyType, wanted: str) -> bool:
-    if wanted.endswith("[]"):
-        return returned.id == "list" and _fits(dict(returned.children)["child"], wanted[:-2])
-    return returned.id in _FAMILIES[wanted]
-
-
-def _cast(name: str, wanted: str) -> str:
-    """Cast a column; NaN becomes null, because online it would."""
-    cast = f"CAST({_quoted(name)} AS {wanted})"
-    return f"nullif({cast}, CAST('NaN' AS {wanted}))" if wanted in ("FLOAT", "DOUBLE") else cast
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -15,7 +15,8 @@ import pytest
 from feature_repo.building.moments import RARE, own_snapshots, register_snapshots
 from feature_repo.building.shares import Share
 from feature_repo.building.snapshots import to_us, workspace_calendar
-from feature_repo.building.transform import RESULT, ViewTransform, sql_type
+from feature_repo.building.sql_types import sql_type
+from feature_repo.building.transform import RESULT, ViewTransform
 from feature_repo.building.view_sql import ViewSql
 from feature_repo.data_set import DataSet
 from feature_repo.discovery import discover, sql_path
