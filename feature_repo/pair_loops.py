@@ -112,6 +112,13 @@ def _pool(table, keys, order, left, codes, start, count, block, best, total):
     return met
 
 
+@_compiled(_int64s, types.int64, _int32s, types.int32[::1])
+def look_up(values, low, table, out):
+    """Fill `out` with what a table from `low` on holds for values, 0 for one outside."""
+    for row in range(len(values)):
+        out[row] = table[values[row] - low] if low <= values[row] < low + len(table) else 0
+
+
 @_compiled(*_lookup, _int64s, _int64s, _int64s, _int64s, *_lists, _int64s, _matrix, _numbers, _out)
 def affinities(table, keys, order, left, owner, owned, right, starts, lengths, codes, block, now, out):
     """Fill `out` (3 * names + 1, pairs) with max, mean and sum of the numbers met, and the days since the last time.

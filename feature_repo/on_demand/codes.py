@@ -54,10 +54,11 @@ class Codes:
             distinct = coded.dictionary.to_pylist()
             place = np.fromiter(map(self.places.get, distinct, repeat(0)), np.int32, len(distinct))
             return at_indices(np.append(place, np.int32(0)), coded)
+        from feature_repo import pair_loops
+
         given = (values.fill_null(0) if values.null_count else values).to_numpy(zero_copy_only=False)
-        # Unsigned, what lies below is far above.
-        distance = given.astype(np.int64, copy=False).view(np.uint64) - np.int64(self.low).view(np.uint64)
-        found = self.table.take(np.minimum(distance, np.uint64(len(self.table) - 1)).view(np.int64))
+        found = np.empty(len(given), np.int32)
+        pair_loops.look_up(given.astype(np.int64, copy=False), self.low, self.table, found)
         if values.null_count:
             found[valid(values) == 0] = 0
         return found

@@ -28,7 +28,7 @@ _SECOND: Final = 1_000_000
 Columns = Mapping[str, Column]
 Compute = Callable[[Columns], Mapping[str, np.ndarray] | np.ndarray]
 # How Arrow holds the values of its types.
-_HELD: Final = {
+HELD: Final = {
     pa.int32().id: np.dtype(np.int32),
     pa.int64().id: np.dtype(np.int64),
     pa.float32().id: np.dtype(np.float32),
@@ -148,7 +148,7 @@ def numbers(column: Column) -> np.ndarray:
 
 
 def _numbers(values: pa.Array) -> np.ndarray:
-    if values.null_count and values.type.id not in _HELD:
+    if values.null_count and values.type.id not in HELD:
         return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
     return _with_nulls(held(values).astype(np.float64), values)
 
@@ -172,7 +172,7 @@ def held(values: pa.Array) -> np.ndarray:
 
     Without a copy, and for a request's few rows in a third of the time of `to_numpy`.
     """
-    dtype = _HELD.get(values.type.id)
+    dtype = HELD.get(values.type.id)
     if dtype is None:
         return values.to_numpy(zero_copy_only=False)
     if not len(values):

@@ -160,9 +160,10 @@ class _Neighbours:
             )
         else:
             listed = _Listed.of([_distinct(column) for column in ids], weights)
-        row = np.stack([row_numbers(column) for column in ids])
-        row *= len(ids)
-        row += np.arange(len(ids))[:, None]
+        row = np.empty((len(ids), len(ids[0])), np.int64)
+        for place, (own, column) in enumerate(zip(row, ids, strict=True)):
+            np.multiply(row_numbers(column), len(ids), out=own)
+            own += place
         return cls(listed.items, row, listed.code, listed.weight, listed.length)
 
 

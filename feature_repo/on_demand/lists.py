@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from struct import Struct
 from typing import Self
 
 import numpy as np
@@ -13,8 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import DTypeLike
 
 from feature_repo.on_demand.codes import Codes, Lookup, at_indices
-from feature_repo.on_demand.columns import TIMES, held, numbers, seconds, valid
+from feature_repo.on_demand.columns import HELD, TIMES, numbers, seconds, valid
 from feature_repo.on_demand.shared import Column, Made, Shared
+
+_OFFSET = Struct("<i")
+_FIRST = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class RowLists:
     @classmethod
     def of(cls, column: pa.ListArray) -> Self:
         """Read a list column, whatever slice of a larger one it is."""
+        if len(column) == 1 and not column.null_count:
+            start, stop = _bounds(column)
+            return cls(_FIRST, np.array([stop - start]), _between(column.values, start, stop))
         offsets = _offsets(column).astype(np.int64)
         lengths = offsets[1:] - offsets[:-1]
         if column.null_count:
@@ -62,7 +69,8 @@ class RowLists:
 
     def lookup(self, codes: np.ndarray, width: int) -> Lookup:
         """Index the values by list and code, of which there are `width`."""
-        return Lookup.of(self.rows * width + codes, len(self.lengths) * width)
+        keys = codes.astype(np.int64) if len(self.lengths) == 1 else self.rows * width + codes
+        return Lookup.of(keys, len(self.lengths) * width)
 
     @cached_property
     def own_lookup(self) -> Lookup:
@@ -103,8 +111,31 @@ def _elements(lists: pa.ListArray) -> pa.Array:
     if lists.null_count:
         return lists.flatten()
     # A third of the time of `flatten` for a user's single list.
-    offsets = _offsets(lists)
-    return _between(lists.values, int(offsets[0]), int(offsets[-1]))
+    return _between(lists.values, *_bounds(lists))
+
+
+def held_elements(lists: pa.ListArray) -> np.ndarray | None:
+    """Return the numbers in lists, or their times in microseconds, as Arrow holds them; None where one may be null.
+
+    For a user's single list this takes a third of the time of making an Arrow array of them first.
+    """
+    dtype = HELD.get(lists.type.value_type.id)
+    if dtype is None or lists.null_count:
+        return None
+    values = lists.values
+    known, data = values.buffers()
+    if data is None or (known is not None and values.null_count):
+        return None
+    start, stop = _bounds(lists)
+    return np.frombuffer(data, dtype, stop - start, dtype.itemsize * (values.offset + start))
+
+
+def _bounds(lists: pa.ListArray) -> tuple[int, int]:
+    """Return where the elements of lists begin and end."""
+    if not len(lists):
+        return 0, 0  # Arrow may hold no offsets at all
+    offsets, place = lists.buffers()[1], 4 * lists.offset
+    return *_OFFSET.unpack_from(offsets, place), *_OFFSET.unpack_from(offsets, place + 4 * len(lists))
 
 
 def _between(values: pa.Array, start: int, stop: int) -> pa.Array:
@@ -151,15 +182,17 @@ def numbers_block(
 
 
 def _block(lists: Sequence[pa.ListArray], missing: float, dtype: DTypeLike) -> np.ndarray:
-    values = [_elements(column) for column in lists]
+    values = [held_elements(column) for column in lists]
+    values = [_numbers_in(column) if own is None else own for column, own in zip(lists, values, strict=True)]
     block = np.empty((len(values[0]) + 1, len(values)), dtype)
-    for column, own in zip(block.T, values, strict=True):
-        if own.type.id == TIMES.id or own.null_count:
-            read = _as_numbers(own)
-            column[:-1] = read if np.isnan(missing) else np.nan_to_num(read, nan=missing)
-        else:
-            column[:-1] = held(own)
     block[-1] = missing
+    for column, own, of in zip(block.T, values, lists, strict=True):
+        if own.dtype.kind == "i" and of.type.value_type.id == TIMES.id:
+            np.divide(own, 1e6, out=column[:-1])
+        elif own.dtype.kind == "f" and block.dtype.kind == "i":
+            column[:-1] = np.nan_to_num(own, nan=missing)
+        else:
+            column[:-1] = own
     if not np.isnan(missing) and block.dtype.kind == "f":
         block[np.isnan(block)] = missing
     return block

@@ -32,4 +32,5 @@ class Index:
         else:
             vocabulary, codes = right.vocabulary
             lookup = left.lists.lookup(left.lists.codes_in(vocabulary), code_width(vocabulary))
-        return cls(lookup, left.row * code_width(vocabulary), codes.astype(np.int64, copy=False))
+        begins = left.row if len(left.lists.lengths) == 1 else left.row * code_width(vocabulary)
+        return cls(lookup, begins, codes.astype(np.int64, copy=False))

@@ -18,7 +18,7 @@ import pyarrow as pa
 from feature_repo.first_stage import ITEM_VECTORS, USER_VECTORS, bias_column, cut_column, vector_column
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, held, numbers, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import RowLists, derived_lists, padded, row_numbers
+from feature_repo.on_demand.lists import RowLists, derived_lists, held_elements, padded, row_numbers
 from feature_repo.on_demand.shared import Column
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class _Vectors:
 
     @classmethod
     def of(cls, column: pa.ListArray) -> Self:
+        held = held_elements(column)
+        if len(column) == 1 and held is not None:
+            return cls(held[None], np.array([len(held)], np.int32))
         lists = RowLists.of(column)
         matrix = padded(_floats(lists.values), lists.lengths, lists.longest)
         return cls(matrix, lists.lengths.astype(np.int32))
