@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from feature_repo.building.layout import Layout
 from feature_repo.building.snapshots import DAY
+from feature_repo.building.sql_types import quoted
 from feature_repo.columns import TIME
 from feature_repo.lake import parquet
 
@@ -85,9 +86,9 @@ class OldFiles:
         if not queries:
             return fresh
         connection.register("fresh", fresh)
-        names = ", ".join(f'"{column}"' for column in fresh.column_names)
+        names = ", ".join(map(quoted, fresh.column_names))
         rows = "".join(f" UNION ALL SELECT {names} FROM ({query})" for query in queries)
-        order = ", ".join([TIME, *(f'"{key}"' for key in keys)])
+        order = ", ".join([TIME, *map(quoted, keys)])
         added = connection.sql(f"SELECT * FROM (SELECT {names} FROM fresh{rows}) ORDER BY {order}").to_arrow_table()
         connection.unregister("fresh")
         return added.cast(fresh.schema)
@@ -113,7 +114,7 @@ class OldFiles:
             _register(connection, "moved", {TIME: _stamps(old[here]), "stamp": _stamps(new[here])})
             yield (
                 f"SELECT old.* REPLACE (moved.stamp AS {TIME}) FROM {parquet(files)} AS old "
-                f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({', '.join(map(_quoted, keys))})"
+                f"JOIN moved ON moved.{TIME} = old.{TIME} ANTI JOIN touched USING ({', '.join(map(quoted, keys))})"
             )
 
     def _paths(self, days: Sequence[int]) -> list[str]:
@@ -127,10 +128,6 @@ def _times(table: pa.Table) -> np.ndarray:
 
 def _stamps(times: np.ndarray) -> pa.Array:
     return pa.array(times, pa.timestamp("us", tz="UTC"))
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
 
 
 def _register(connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, pa.Array]) -> None:

@@ -55,17 +55,25 @@ class Plan:
         return np.union1d(self.affected, self.bases)
 
 
-def plan_view(view: str, old: ViewState | None, target: ViewState, log_change: int, *, steady: bool = False) -> Plan:
+def plan_view(
+    view: str,
+    old: ViewState | None,
+    target: ViewState,
+    log_change: int,
+    *,
+    steady: bool = False,
+    why_none: str = "never built",
+) -> Plan:
     """Compare what a view was built from with what it should be built from.
 
     `log_change`: see the function of that name; a snapshot from then on is computed again. A target without snapshots
-    is a view with times of its own. `steady`: see `ViewSql.steady`.
+    is a view with times of its own. `steady`: see `ViewSql.steady`. `why_none`: why there is no old state.
     """
     new = np.asarray(target.snapshots, np.int64)
     nothing = new[:0]
-    reason = _why_from_scratch(old, target, log_change)
     if old is None:
-        return Plan(view, reason or "", new, nothing, nothing, nothing, target, whole=True)
+        return Plan(view, why_none, new, nothing, nothing, nothing, target, whole=True)
+    reason = _why_from_scratch(old, target, log_change)
     if reason is not None:
         rewritten = replace(target, rewrites=old.rewrites + 1)
         return Plan(view, reason, new, nothing, nothing, nothing, rewritten, whole=True)
@@ -120,9 +128,7 @@ def _predecessors_in(known: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.where(place > 0, known[np.maximum(place - 1, 0)], -1)
 
 
-def _why_from_scratch(old: ViewState | None, target: ViewState, log_change: int) -> str | None:
-    if old is None:
-        return "never built"
+def _why_from_scratch(old: ViewState, target: ViewState, log_change: int) -> str | None:
     if not target.snapshots and log_change < NEVER:
         return "its table has new rows"
     if old.sql != target.sql:

@@ -19,7 +19,7 @@ def faulty_row(table: pa.Table, keys: Sequence[str]) -> tuple | None:
     places = [pc.index(table[name].is_null(), True).as_py() for name in names if table[name].null_count]
     if not places:
         order = _order(table, names)
-        twice = ~_starts(table, names, order)
+        twice = ~starts(table, names, order)
         places = [int(order[twice.argmax()])] if twice.any() else []
     return tuple(table[name][places[0]].as_py() for name in names) if places else None
 
@@ -38,7 +38,7 @@ def rows_of_change(table: pa.Table, keys: Sequence[str], features: Sequence[str]
     time a pushed row comes first.
     """
     order = _order(table, (*keys, TIME))
-    changed = _starts(table, keys, order)
+    changed = starts(table, keys, order)
     kept = np.ones(len(order), bool)
     if IS_PUSHED in table.column_names:
         kept = ~table[IS_PUSHED].to_numpy()[order]
@@ -47,7 +47,7 @@ def rows_of_change(table: pa.Table, keys: Sequence[str], features: Sequence[str]
     undecided = np.flatnonzero(~changed & kept)
     # Most rows differ by a number: lists are compared for the few that are left.
     for name in sorted(features, key=lambda name: pa.types.is_list(table.schema.field(name).type)):
-        column = _whole(table[name])
+        column = one_piece(table[name])
         same = ~_distinct(column.take(order[undecided]), column.take(order[undecided - 1]))
         undecided = undecided[same]
     kept[undecided] = False
@@ -73,7 +73,7 @@ def _is_sorted(ranks: Sequence[np.ndarray]) -> bool:
     return True
 
 
-def _starts(table: pa.Table, columns: Sequence[str], order: np.ndarray) -> np.ndarray:
+def starts(table: pa.Table, columns: Sequence[str], order: np.ndarray) -> np.ndarray:
     """Return where a row, in some order, differs from the one before it in one of the columns, none of them null."""
     starts = np.ones(len(order), bool)
     if len(order):
@@ -90,7 +90,7 @@ def _ranks(column: pa.ChunkedArray) -> np.ndarray:
         column = column.cast(pa.int64())
     if pa.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy()
-    coded = _whole(column).dictionary_encode()
+    coded = one_piece(column).dictionary_encode()
     order = pc.sort_indices(coded.dictionary).to_numpy()
     ranks = np.empty(len(order) + 1, np.int64)
     ranks[order], ranks[-1] = np.arange(len(order)), len(order)
@@ -117,7 +117,8 @@ def _lengths(column: pa.Array) -> np.ndarray:
     return column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
     whole = column.combine_chunks()
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -93,10 +92,8 @@ def _plans(
         )
         old = ViewState.read(workspace.feature_path(view.name))
         since, steady = log_change(workspace, transform.sql, old), transform.sql.steady and transform.is_of_events
-        plan = plan_view(view.name, old, target, since, steady=steady)
-        if old is None:
-            plan = replace(plan, reason=ViewState.why_none(workspace.feature_path(view.name)))
-        planned.append((transform, plan))
+        why_none = ViewState.why_none(workspace.feature_path(view.name))
+        planned.append((transform, plan_view(view.name, old, target, since, steady=steady, why_none=why_none)))
     return planned
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.building.sql_types import WHOLE_NUMBERS
+from feature_repo.building.rows import one_piece, starts
+from feature_repo.building.sql_types import WHOLE_NUMBERS, quoted
 from feature_repo.columns import TIME
 
 if TYPE_CHECKING:
@@ -38,15 +39,15 @@ def create_running_totals(connection: duckdb.DuckDBPyConnection) -> None:
     steps = connection.sql(f"FROM {STEPS}")
     keys = steps.columns[: steps.columns.index(TIME)]
     columns = [_exact(name, kind) for name, kind in zip(steps.columns, steps.types, strict=True)]
-    order = ", ".join(f'"{name}"' for name in (*keys, TIME))
+    order = ", ".join(quoted(name) for name in (*keys, TIME))
     table = connection.sql(f"SELECT {', '.join(columns)} FROM {STEPS} ORDER BY {order}").to_arrow_table()
     connection.register(RUNNING, running_totals(table, keys))
 
 
 def _exact(name: str, kind: DuckDBPyType) -> str:
     if kind.id in WHOLE_NUMBERS:
-        return f'CAST("{name}" AS BIGINT) AS "{name}"'
-    return f'"{name}"'
+        return f"CAST({quoted(name)} AS BIGINT) AS {quoted(name)}"
+    return quoted(name)
 
 
 def running_totals(table: pa.Table, keys: Sequence[str]) -> pa.Table:
@@ -54,8 +55,7 @@ def running_totals(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     spans = _Spans(table, keys)
     columns = {}
     for name in table.column_names:
-        column = table[name].combine_chunks()
-        column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+        column = one_piece(table[name])
         columns[name] = column if name in (*keys, TIME) else spans.total(name, column)
     return pa.table(columns)
 
@@ -65,7 +65,7 @@ class _Spans:
 
     def __init__(self, table: pa.Table, keys: Sequence[str]) -> None:
         self._rows = np.arange(table.num_rows)
-        self._starts = np.flatnonzero(_begins(table, keys))
+        self._starts = np.flatnonzero(starts(table, keys, self._rows))
         self._lengths = np.diff(self._starts, append=table.num_rows)
         self._first = np.repeat(self._starts, self._lengths)
 
@@ -140,23 +140,3 @@ def _is_small(low: np.ndarray, high: np.ndarray) -> bool:
     signed = low.view(np.int64)
     bound = (1 << 62) // max(len(low), 1)
     return bool((high == signed >> 63).all() and signed.max(initial=0) < bound and signed.min(initial=0) > -bound)
-
-
-def _begins(table: pa.Table, keys: Sequence[str]) -> np.ndarray:
-    """Return which rows, sorted by keys, are the first ones of a key."""
-    begins = np.ones(table.num_rows, bool)
-    if len(begins):
-        begins[1:] = False
-        for name in keys:
-            codes = _codes(table[name])
-            begins[1:] |= codes[1:] != codes[:-1]
-    return begins
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Return integers that are equal where a column's values are."""
-    if pa.types.is_integer(column.type) and not column.null_count:
-        return column.to_numpy()
-    whole = column.combine_chunks()
-    whole = whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
-    return whole.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
