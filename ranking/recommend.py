@@ -77,7 +77,7 @@ def recommend_all(workspace: Workspace, out: Path, k: int = 10, *, progress: Pro
 
     keep_memory()
     path, users = RequestPath.open(workspace), all_users(workspace)
-    path.warm_up()
+    path.hold()
     workers = workspace.config.engine.threads or available_cores()
     lists = recommend_many(path, users, k, ServingClock(workspace).now(), workers=workers, progress=progress)
     return Written(len(users), write_batches(lists, out))

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -79,10 +80,13 @@ def recommend_many(
     _check_context(path)
     parts = [users.slice(start, USERS_AT_ONCE) for start in range(0, len(users), USERS_AT_ONCE)]
     shared = forked if hasattr(os, "fork") and path.reader.forks and path.model.scorer.forks else _threaded
-    workers = min(workers, len(parts))
+    lists = partial(_lists, path, k=k, now=now)
+    # What the first part opens and compiles, forked processes have from their start.
+    first, rest = parts[:1], parts[1:]
+    workers = min(workers, len(rest))
     tables = map if workers <= 1 else partial(shared, workers=workers)
     done = 0
-    for part, table in zip(parts, tables(partial(_lists, path, k=k, now=now), parts), strict=True):
+    for part, table in zip(parts, chain(map(lists, first), tables(lists, rest)), strict=True):
         progress("recommend", done, len(users))
         done += len(part)
         yield table
@@ -108,8 +112,7 @@ def _lists(path: RequestPath, users: pa.Array, k: int, now: datetime) -> pa.Tabl
     sizes = np.array([len(one.items) for one in found])
     items = pa.concat_arrays([one.items for one in found])
     entities = {USER: users.take(pa.array(np.repeat(np.arange(len(users)), sizes))), ITEM: items}
-    wanted = [*path.columns.names, *path.order.columns, *(name for _, rule in path.rules for name in rule.columns)]
-    answer = path.reader.read(dict.fromkeys(wanted), entities, now)
+    answer = path.reader.read(path.wanted, entities, now)
     whole = Pool(items, {}, answer, now, {})
     kept, _ = filtered(whole, path.rules)
     scores = _scores(path, answer, kept, found)

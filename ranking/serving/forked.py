@@ -6,6 +6,7 @@ threads of libraries that go on computing with them, and connections that do not
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,8 @@ def forked(work: Callable[[Part], pa.Table], parts: Sequence[Part], workers: int
     here: so its error, if it was one, is raised here.
     """
     started: list[_Worker] = []
+    # What the parent has stays as it is: a collector that went through it would copy its pages, process by process.
+    gc.freeze()
     try:
         for number in range(workers):
             started.append(_Worker.start(work, parts[number::workers]))
@@ -34,6 +37,7 @@ def forked(work: Callable[[Part], pa.Table], parts: Sequence[Part], workers: int
             table = started[number % workers].table()
             yield work(part) if table is None else table
     finally:
+        gc.unfreeze()
         for worker in started:
             worker.end()
 

@@ -7,6 +7,7 @@ those whose lists it is in, not to those that lead to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ranking.serving.catalogue import Catalogue
     from ranking.serving.features import FeatureReader
 
+_Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 _LIST_END: Final = "_neighbours"
 _AT_ONCE: Final = 20_000
 
@@ -42,11 +44,8 @@ class NeighbourIndex:
     def read(cls, reader: FeatureReader, catalogue: Catalogue, now: datetime) -> Self:
         """Read the lists of every item of the catalogue; without published lists nothing goes with anything."""
         columns = reader.views.get(ITEM_NEIGHBOURS, ())
-        lists = [name for name in columns if name.endswith(_LIST_END)]
-        parts = [
-            _directed(*_entries(reader, catalogue, name, columns[columns.index(name) + 1], now), len(catalogue.items))
-            for name in lists
-        ]
+        lists = {name: columns[columns.index(name) + 1] for name in columns if name.endswith(_LIST_END)}
+        parts = [_directed(*own, len(catalogue.items)) for own in _entries(reader, catalogue, lists, now)]
         owner, item, weight = (
             np.concatenate([np.zeros(0, dtype), *(part[place] for part in parts)])
             for place, dtype in enumerate((np.int32, np.int32, np.float32))
@@ -117,32 +116,37 @@ def _not_worse(owner: np.ndarray, total: np.ndarray, groups: int, most: int) -> 
 
 
 def _entries(
-    reader: FeatureReader, catalogue: Catalogue, ids: str, weights: str, now: datetime
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (item, listed item, weight) of one source, items as places in the catalogue (int32)."""
-    parts = []
-    for start in range(0, len(catalogue.items), _AT_ONCE):
-        found = reader.read([ids, weights], {ITEM: catalogue.items.slice(start, _AT_ONCE)}, now)
-        lists = RowLists.of(found.array(ids))
-        listed = catalogue.places(lists.values)
-        weight = found.array(weights).flatten().to_numpy(zero_copy_only=False)
-        known = listed >= 0
-        parts.append(((lists.rows + start)[known].astype(np.int32), listed[known].astype(np.int32), weight[known]))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    reader: FeatureReader, catalogue: Catalogue, lists: Mapping[str, str], now: datetime
+) -> list[_Entries]:
+    """Return (item, listed item, weight) of each source, items as places in the catalogue (int32).
+
+    `lists`: the column of weights by the column of ids.
+    """
+    parts: dict[str, list[_Entries]] = {ids: [] for ids in lists}
+    for start in range(0, len(catalogue.items) if lists else 0, _AT_ONCE):
+        found = reader.read([*lists, *lists.values()], {ITEM: catalogue.items.slice(start, _AT_ONCE)}, now)
+        for ids, weights in lists.items():
+            own = RowLists.of(found.array(ids))
+            listed = catalogue.places(own.values)
+            weight = found.array(weights).flatten().to_numpy(zero_copy_only=False)
+            known = listed >= 0
+            parts[ids].append(((own.rows + start)[known].astype(np.int32), listed[known].astype(np.int32), weight[known]))
+    return [tuple(np.concatenate(column) for column in zip(*own, strict=True)) for own in parts.values() if own]
 
 
-def _directed(
-    item: np.ndarray, listed: np.ndarray, weight: np.ndarray, items: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _directed(item: np.ndarray, listed: np.ndarray, weight: np.ndarray, items: int) -> _Entries:
     """Return (from, to, weight): as listed where weights are the same both ways, else turned round."""
     there, back = item.astype(np.int64) * items + listed, listed.astype(np.int64) * items + item
-    order = np.argsort(there)
-    place = np.minimum(np.searchsorted(there, back, sorter=order), len(there) - 1)
-    both = there[order[place]] == back
-    if both.any() and np.allclose(weight[both], weight[order[place[both]]], rtol=1e-4):
+    # Both ascending: a search whose steps follow each other in memory takes a fifth of the time.
+    order, turned = np.argsort(there), np.argsort(back)
+    there, back = there[order], back[turned]
+    place = np.minimum(np.searchsorted(there, back), len(there) - 1)
+    both = there[place] == back
+    if both.any() and np.allclose(weight[turned[both]], weight[order[place[both]]], rtol=1e-4):
         return item, listed, weight
     longest = int(np.bincount(item, minlength=1).max(initial=0))
     order = np.lexsort((item, -weight, listed))
-    rank = np.arange(len(order)) - np.searchsorted(listed[order], listed[order])
+    lengths = np.bincount(listed, minlength=items)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     order = order[rank < longest]
     return listed[order], item[order], weight[order]

@@ -106,13 +106,22 @@ class RequestPath:
         from ranking.serving.clock import ServingClock
 
         now = ServingClock(self.workspace).now()
-        self.model.scorer.warm_up()
-        self.reader.keep(self._wanted(self.rules, self.order))
+        self.hold()
         self.catalogue.popular()
         items = tuple(self.catalogue.items.slice(0, 5).to_pylist())
         user = 0 if self.catalogue.user_type == "int64" else ""
         self.answer(Ask(user, len(items), items=items), now)
         self.retriever.retrieve(user, now, 0, 0)
+
+    def hold(self) -> None:
+        """Compile what walks the trees, and hold what is known of items in memory."""
+        self.model.scorer.warm_up()
+        self.reader.keep(self.wanted)
+
+    @property
+    def wanted(self) -> Iterable[str]:
+        """The columns that a request reads that brings no rules or order of its own."""
+        return self._wanted(self.rules, self.order)
 
     def most_k(self) -> int:
         """The longest list that a request may ask for."""
