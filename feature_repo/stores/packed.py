@@ -130,6 +130,11 @@ class Layout:
         """Return how a number feature is stored."""
         return NUMBERS[self.by_name[name].type]
 
+    def bytes_of(self, name: str) -> tuple[int, int, int]:
+        """Return where a record has a number feature, the byte of its null mark, and that mark's bit."""
+        position, fields = self.position[name], self.dtype.fields
+        return fields[f"f{position}"][1], fields["nulls"][1] + (position >> 3), 1 << (position & 7)
+
     @cached_property
     def of_type(self) -> dict[pa.DataType, list[str]]:
         """The number features of each Arrow type."""

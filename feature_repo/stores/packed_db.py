@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from feature_repo.stores.packed import Blobs, Layout
+from feature_repo.stores.packed_joined import Apart, Joined, Mixed
 from feature_repo.stores.packed_keys import INTEGER, Key, KeyCodec, other_join_keys
 
 BUSY_SECONDS: Final = 60
@@ -165,15 +166,6 @@ class PackedDatabase:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Keys that end in an integer, or the last parts of others with their `lengths`; and records, each joined."""
-
-    keys: bytes
-    lengths: np.ndarray
-    records: bytes
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """A consistent state of the file, open for reading."""
 
@@ -217,25 +209,25 @@ class Snapshot:
     def joined(self, view: ViewTable, head: bytes, most_bytes: int) -> Joined | None:
         """Return the records whose keys begin with `head` in one piece; None where they have more bytes than that.
 
-        SQLite joins them, so no Python object per row is made and other threads run meanwhile.
+        SQLite joins them, so no Python object per row is made and other threads run meanwhile. Keys that end in an
+        integer are all of one length, so they may stand between the records: two sums would take half as long again.
         """
         end = _behind(head)
-        where = f"FROM {view.table} WHERE key >= ?{'' if end is None else ' AND key < ?'}"
-        # Cutting integers off their keys here would take longer than all the rest.
-        key, lengths = "key", "''"
-        if view.keys.kinds[-1] != INTEGER:
-            key = f"substr(key, {view.keys.last_part(head) + 1})"
-            lengths = f"group_concat(length({key}), ' ')"
-        sql = f"SELECT {_joined(key)}, {lengths}, {_joined('record')} {where}"
+        where = f"FROM {view.table} WHERE key >= ?1{'' if end is None else ' AND key < ?2'}"
+        mixed = view.keys.kinds[-1] == INTEGER
+        part = f"substr(key, {view.keys.last_part(head) + 1})"
+        columns = f"{_joined(part)}, CAST(group_concat(length({part}), ' ') AS BLOB), {_joined('record')}"
+        if mixed:
+            columns = f"(SELECT key {where} ORDER BY key LIMIT 1), {_joined('record', 'key')}"
         limit = self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes)
         try:
-            found = self.connection.execute(sql, [head] if end is None else [head, end]).fetchone()
+            sql, range_of = f"SELECT {columns} {where}", [head] if end is None else [head, end]
+            found = [part or b"" for part in self.connection.execute(sql, range_of).fetchone()]
         except sqlite3.DataError:
             return None
         finally:
             self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
-        keys, lengths, records = found
-        return Joined(keys or b"", np.array((lengths or "").split(), np.int64), records or b"")
+        return Mixed(*found) if mixed else Apart(*found)
 
     def _neighbours(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes] | None:
         """Scan from the first key to the last where they share a beginning, as the pairs of one user do.
@@ -315,9 +307,10 @@ class Writer:
         self.connection.execute(f"DELETE FROM {view.table}")
 
 
-def _joined(column: str) -> str:
-    """Return an SQL expression for the bytes of a column's values one after the other."""
-    return f"CAST(group_concat({column}, '') AS BLOB)"
+def _joined(column: str, between: str = "''") -> str:
+    """Return an SQL expression for the bytes of a column's values one after the other, each but the first behind
+    another column's."""
+    return f"CAST(group_concat({column}, {between}) AS BLOB)"
 
 
 def _behind(head: bytes) -> bytes | None:

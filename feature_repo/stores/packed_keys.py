@@ -183,12 +183,10 @@ class KeyCodec:
         """Return where the last part's own bytes begin in keys that begin with `head`."""
         return len(head) + (0 if self.kinds[-1] == INTEGER else _LENGTH_BYTES)
 
-    def split(self, keys: bytes, lengths: np.ndarray, head: bytes) -> pa.Array:
-        """Return the last parts of joined keys that end in an integer, or those that `keys` joins, by their lengths."""
-        if self.kinds[-1] == INTEGER:
-            return pa.array(_last_numbers(keys, head))
+    def split(self, parts: bytes, lengths: np.ndarray) -> pa.Array:
+        """Return the last parts that stand one after the other, strings or bytes of these lengths."""
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        return Blobs(pa.py_buffer(keys), offsets).to_arrow().cast(_ARROW[self.kinds[-1]])
+        return Blobs(pa.py_buffer(parts), offsets).to_arrow().cast(_ARROW[self.kinds[-1]])
 
     def from_protos(self, keys: Sequence[EntityKeyProto], serialization: int) -> list[Key | None]:
         """Encode Feast's entity keys; one with other join keys or other types than the view's has no key."""

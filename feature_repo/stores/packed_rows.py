@@ -6,11 +6,10 @@ Whatever is decoded once stays with the rows, so that rows which are held in mem
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,8 @@ from feature_repo.stores.packed import NUMBERS, SHIFT, Field, Layout, arrow_numb
 
 _MOST_MATRICES: Final = 8
 """How many sets of columns are kept as matrices; a model has one or two."""
-_BLOCK: Final = 2048
-"""So many rows, more than a request has, stay in the processor's cache on their way into a matrix."""
+_FEW: Final = 2048
+"""A request has no more rows than that; a batch has, and its loop is worth to be compiled."""
 
 
 class Rows:
@@ -40,6 +39,14 @@ class Rows:
             self.raw = np.frombuffer(joined, layout.dtype)
         self.size = len(joined)
         self._forget()
+
+    @classmethod
+    def of_one_width(cls, layout: Layout, raw: np.ndarray) -> Self:
+        """Open records that are all fixed part."""
+        rows = cls(layout, [])
+        rows.raw, rows.size = raw, raw.nbytes
+        rows._forget()
+        return rows
 
     def _forget(self) -> None:
         self._all_valid = not self.raw["nulls"].any()
@@ -134,21 +141,24 @@ class Rows:
     def fill(
         self, result: np.ndarray, places: slice | list[int], names: tuple[str, ...], index: np.ndarray | None
     ) -> None:
-        """Write `floats` into columns of a matrix (rows, columns); of rows that a batch reads once, some at a time."""
-        once = index is not None and len(index) > _BLOCK and 2 * len(index) > len(self.raw)
-        if not once or (names, result.dtype.type) in self._matrices:
+        """Write `floats` into columns of a matrix (rows, columns); those of a batch, which reads a row once, by a loop
+        where the matrix lies column by column."""
+        rows = len(self.raw) if index is None else len(index)
+        once = rows > _FEW and 2 * rows > len(self.raw) and (names, result.dtype.type) not in self._matrices
+        if not once or result.dtype != np.float32 or not result.flags.f_contiguous:
             result[:, places] = self.floats(names, result.dtype.type, index)
             return
-        for start in range(0, len(index), _BLOCK):
-            part = self._fixed_parts(index[start : start + _BLOCK])
-            result[start : start + _BLOCK, places] = part._floats(names, result.dtype.type)
+        from feature_repo.stores.packed_loops import KINDS, write_floats
 
-    def _fixed_parts(self, index: np.ndarray) -> Rows:
-        """Return the rows that `index` names with their numbers alone."""
-        part = copy(self)
-        part.raw = np.take(self.raw, index)
-        part._forget()
-        return part
+        kinds = [KINDS.get(self.layout.stored_dtype(name)) for name in names]
+        if None in kinds:
+            result[:, places] = self.floats(names, result.dtype.type, index)
+            return
+        columns = range(places.start, places.stop) if isinstance(places, slice) else places
+        where = [self.layout.bytes_of(name) for name in names]
+        fields = np.column_stack([kinds, where, columns]).astype(np.int64)
+        numbers, out = np.arange(rows) if index is None else index, result.T
+        write_floats(self.raw.view(np.uint8), numbers, self.layout.dtype.itemsize, fields, out, out.view(np.uint32))
 
     def _floats(self, names: tuple[str, ...], dtype: type[np.floating]) -> np.ndarray:
         result = np.empty((len(self.raw), len(names)), dtype)

@@ -26,34 +26,31 @@ def read_runs(snapshot: Snapshot, table: ViewTable, view: PackedView, asked: Ask
 
     None where a user has far more than are asked for, and where records differ in their length or schema.
     """
-    layout, records, before = view.layout, [], 0
+    layout = view.layout
     if layout.slots:
         return None
-    width = layout.dtype.itemsize
+    width, records, before = layout.dtype.itemsize, [], 0
     index = np.empty(asked.runs[-1].rows.stop, np.int64)
     for run in asked.runs:
         found = snapshot.joined(table, run.head, max(_MOST * len(run.last) * width, _LEAST))
-        if found is None:
+        cut = None if found is None else found.cut(table.keys, run.head, width)
+        if cut is None:
             return None
-        parts = table.keys.split(found.keys, found.lengths, run.head)
-        if len(found.records) != len(parts) * width:
-            return None
-        index[run.rows] = _places_in(run.last, parts) + before
-        records.append(found.records)
-        before += len(parts)
-    rows = Rows(layout, [*records, layout.blank])
+        index[run.rows] = _places_in(run.last, cut[0]) + before
+        records.append(cut[1])
+        before += len(cut[1])
+    index[index < 0] = before
+    blank = np.frombuffer(layout.blank, f"V{width}")
+    rows = Rows.of_one_width(layout, np.concatenate([*records, blank]).view(layout.dtype))
     if (rows.raw["schema"] != layout.id).any():
         return None
-    index[index < 0] = before
     return ViewRows(rows, index, expire(rows, view.ttl, now))
 
 
 def _places_in(wanted: pa.Array, parts: pa.Array) -> np.ndarray:
-    """Return where each key stands among distinct ones, `_NOWHERE` for one that does not."""
+    """Return where each key stands among distinct ones, integers ascending; `_NOWHERE` for one that does not."""
     if len(parts) and parts.type == pa.int64() and not wanted.null_count:
         keys, numbers = parts.to_numpy(), wanted.to_numpy()
-        # A statement promises no order without asking for one, though a range of keys is read in theirs.
-        if (keys[1:] > keys[:-1]).all():
-            places = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
-            return np.where(keys[places] == numbers, places, _NOWHERE)
+        places = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
+        return np.where(keys[places] == numbers, places, _NOWHERE)
     return pc.index_in(wanted, parts).cast(pa.int64()).fill_null(_NOWHERE).to_numpy(zero_copy_only=False)

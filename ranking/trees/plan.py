@@ -20,6 +20,7 @@ import numpy as np
 from ranking.trees.text import Tree
 
 MAX_LEAVES: Final = 256
+TOGETHER: Final = 4  # thresholds that a value is compared with at a time; nothing is above the infinite ones that fill up
 PLACES: Final = 255  # of a code row: 0 to 254 thresholds below the value, 255 all
 _ZERO_MISSING: Final = 1
 _NOTHING_MISSING: Final = 0
@@ -28,7 +29,8 @@ _NOTHING_MISSING: Final = 0
 class Numbers(NamedTuple):
     """Columns that are tested by thresholds, and their code rows.
 
-    Of feature i: `column[i]` of the matrix, thresholds `start[i]` to `start[i + 1]` (float32, ascending), code rows
+    Of feature i: `column[i]` of the matrix, thresholds `start[i]` to `start[i + 1]` (float32, ascending, infinite ones
+    behind so that they are a multiple of TOGETHER), code rows
     `first[i]` to `first[i + 1]`. Of a code row: the place it starts at, its code of what is missing, and whether zero
     is missing.
     """
@@ -162,15 +164,25 @@ class _NumberRows:
         shift = part * PLACES
         read_as_zero = np.clip(zero - shift, 0, PLACES)
         default = np.where(kind >> 1 == _NOTHING_MISSING, read_as_zero, np.where(kind & 1, 0, PLACES))
+        start, thresholds = self._filled_up()
         return Numbers(
             column=self.columns.astype(np.int32),
-            start=self.start.astype(np.int32),
-            thresholds=self.thresholds,
+            start=start.astype(np.int32),
+            thresholds=thresholds,
             first=np.searchsorted(feature, np.arange(len(self.columns) + 1)).astype(np.int32),
             shift=shift.astype(np.int32),
             default=default.astype(np.uint8),
             zero_missing=kind >> 1 == _ZERO_MISSING,
         )
+
+    def _filled_up(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where each column's thresholds begin, and these, a multiple of TOGETHER for each column."""
+        counts = np.diff(self.start)
+        start = _starts((-(-counts // TOGETHER) * TOGETHER).tolist())
+        thresholds = np.full(start[-1], np.inf, np.float32)
+        within = np.arange(len(self.thresholds)) - np.repeat(self.start[:-1], counts)
+        thresholds[np.repeat(start[:-1], counts) + within] = self.thresholds
+        return start, thresholds
 
 
 @dataclass

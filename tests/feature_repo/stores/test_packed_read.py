@@ -167,25 +167,36 @@ def test_rows_of_an_index_are_taken_of_every_type() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_batch_is_written_into_a_matrix_some_rows_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, dtype: type[np.floating]
+@pytest.mark.parametrize("names", [("flag", "n", "x"), ("flag", "c", "x")])
+def test_a_batch_is_written_into_a_matrix_as_a_request_is(
+    monkeypatch: pytest.MonkeyPatch, dtype: type[np.floating], names: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(packed_rows, "_BLOCK", 5)
-    numbers = np.arange(9) * (2**53 + 1)
+    monkeypatch.setattr(packed_rows, "_FEW", 2)
+    layout = Layout([*NUMBERS.fields, Field("c", pa.int32()), Field("s", pa.string())])
+    numbers = np.arange(300)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32)
     columns = {
-        "n": pa.array(numbers, mask=numbers % 4 == 0),
-        "x": pa.array(numbers / 3, pa.float32()),
+        "n": pa.array(numbers * (2**53 + 1), mask=numbers % 4 == 0),
+        "x": pa.array(np.where(numbers % 3 == 0, odd[numbers % 5], numbers / 3), pa.float32(), mask=numbers % 7 == 0),
         "flag": pa.array(numbers % 2 == 0, mask=numbers == 0),
+        "c": pa.array((numbers - 99) * (2**24 // 3 + 1), pa.int32(), mask=numbers % 5 == 4),
+        "s": pa.array(["é" * (number % 9) for number in numbers]),
     }
-    opened = Rows(NUMBERS, NUMBERS.pack(columns, np.zeros(9, np.int64), None).to_list())
-    index, names = np.random.default_rng(2).integers(0, 9, 23), ("flag", "n", "x")
-    expected = Rows(NUMBERS, [opened.raw.tobytes()]).floats(names, dtype)
-    for rows in (index, index[:3], None):
+    records = layout.pack(columns, np.zeros(len(numbers), np.int64), None).to_list()
+    index = np.random.default_rng(2).integers(0, len(numbers), 700)
+    expected = Rows(layout, records).floats(names, dtype)
+    assert np.isnan(expected).any(axis=0).all()
+    for rows in (index, index[:300], index[:3], index[:1], None):
         for order in "CF":
-            result = np.zeros((9 if rows is None else len(rows), 5), dtype, order)
-            opened.fill(result, [4, 0, 2], names, rows)
-            np.testing.assert_array_equal(result[:, [4, 0, 2]], expected if rows is None else expected[rows])
+            result = np.zeros((len(numbers) if rows is None else len(rows), 5), dtype, order)
+            Rows(layout, records).fill(result, [4, 0, 2], names, rows)
+            wanted = expected if rows is None else expected[rows]
+            np.testing.assert_array_equal(bits_of(result[:, [4, 0, 2]]), bits_of(wanted))
             assert not result[:, [1, 3]].any()
+
+
+def bits_of(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).view(f"u{values.itemsize}")
 
 
 def test_keys_are_cut_behind_their_beginning() -> None:
