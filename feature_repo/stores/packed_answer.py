@@ -55,6 +55,13 @@ class Answer:
             computed |= transform(step.view, pa.table(inputs), self.plan)
         return computed
 
+    def part(self, start: int, rows: int) -> Answer:
+        """Return some of the rows; what is computed on demand stays computed."""
+        keys, data = ({n: c.slice(start, rows) for n, c in c.items()} for c in (self.request.keys, self.request.data))
+        own = Answer(self.plan, RequestColumns(keys, data, rows), [view.part(start, rows) for view in self.rows])
+        own.on_demand = {name: column[start : start + rows] for name, column in self.on_demand.items()}
+        return own
+
     def array(self, name: str) -> pa.Array:
         """Return one column that was asked for, as Arrow."""
         if name in self.stored:

@@ -55,6 +55,11 @@ class ViewRows:
         """Give every row of the request its key's value."""
         return values if self.index is None else values[self.index]
 
+    def part(self, start: int, rows: int) -> ViewRows:
+        """Return some of the request's rows."""
+        index = np.arange(start, start + rows) if self.index is None else self.index[start : start + rows]
+        return ViewRows(self.rows, index, self.expired)
+
     def shared(self, name: str) -> Shared:
         """Return one feature, each value once with a number for each row."""
         return Shared(self.rows.values(name), self.index)

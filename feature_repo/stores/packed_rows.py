@@ -144,7 +144,7 @@ class Rows:
         """Write `floats` into columns of a matrix (rows, columns); those of a batch, which reads a row once, by a loop
         where the matrix lies column by column."""
         rows = len(self.raw) if index is None else len(index)
-        once = rows > _FEW and 2 * rows > len(self.raw) and (names, result.dtype.type) not in self._matrices
+        once = rows > _FEW and (names, result.dtype.type) not in self._matrices
         if not once or result.dtype != np.float32 or not result.flags.f_contiguous:
             result[:, places] = self.floats(names, result.dtype.type, index)
             return

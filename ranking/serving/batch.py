@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from feature_repo.stores.packed_answer import Answer
     from feature_repo.workspace import Workspace
 
-USERS_AT_ONCE: Final = 32
+USERS_AT_ONCE: Final = 96
+ROWS_AT_ONCE: Final = 1 << 14
+"""So many rows of the matrix are scored at a time: larger ones are given back to the system and asked for again."""
 _USERS: Final = f"SELECT {USER} FROM events UNION SELECT {USER} FROM users ORDER BY {USER}"
 
 
@@ -129,7 +131,12 @@ def _lists(path: RequestPath, users: pa.Array, k: int, now: datetime) -> pa.Tabl
 def _scores(path: RequestPath, answer: Answer, kept: np.ndarray, found: Sequence[Retrieved]) -> np.ndarray:
     """Return the model's scores, and how popular an item is for users of whom nothing is online."""
     unknown = np.repeat([one.popularity is not None for one in found], [len(one.items) for one in found])
-    scores = path.score(path.columns.matrix(answer), kept & ~unknown)
+    wanted, scores = kept & ~unknown, np.empty(len(kept))
+    # Parts of about one size: none is so small that its rows would not be worth a loop of their own.
+    bounds = np.linspace(0, len(kept), -(-len(kept) // ROWS_AT_ONCE) + 1).astype(np.int64).tolist()
+    for start, end in pairwise(bounds):
+        matrix = path.columns.matrix(answer.part(start, end - start))
+        scores[start:end] = path.score(matrix, wanted[start:end])
     if unknown.any():
         scores[unknown] = np.concatenate([one.popularity for one in found if one.popularity is not None])
     return scores

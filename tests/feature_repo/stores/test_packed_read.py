@@ -262,6 +262,20 @@ def test_several_users_rows_are_read_user_by_user(tmp_path: Path, first: str, la
         assert not cache._views
 
 
+def test_integers_are_found_whether_or_not_they_need_all_their_bits(tmp_path: Path) -> None:
+    codec, ends = KeyCodec((("user", INTEGER), ("item", INTEGER))), [-(1 << 63), -1, 0, (1 << 63) - 1]
+    database, view = PackedDatabase(tmp_path / "online.db"), replace(view_of(codec), layout=NUMBERS)
+    near = list(range(-30, 30))
+    for items in (near, [*ends, *near[1:29]]):
+        pairs = [pa.array(np.repeat(ends, len(items)), pa.int64()), pa.array(items * len(ends), pa.int64())]
+        write_numbers(database, codec, [column.slice(7, 90) for column in pairs])
+        cache, each = RecordCache(1 << 20), Asked.of(codec.to_list(pairs))
+        assert len(codec.asked(pairs).runs) == len(ends)
+        found = numbers_of(database, cache, view, codec.asked(pairs))
+        assert found == numbers_of(database, RecordCache(0), view, each)
+        assert not cache._views
+
+
 def test_rows_of_several_users_that_are_no_match_for_one_reading_are_read_by_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

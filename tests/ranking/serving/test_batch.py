@@ -58,6 +58,7 @@ def test_everyone_gets_what_a_single_request_gives(
     warm: bool,
 ) -> None:
     monkeypatch.setattr(batch, "USERS_AT_ONCE", 9)
+    monkeypatch.setattr(batch, "ROWS_AT_ONCE", 50)
     path = opened(served, rules, order)
     if warm:
         path.warm_up()
