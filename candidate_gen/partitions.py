@@ -22,6 +22,8 @@ from feature_repo.workspace import Workspace
 _STAMP: Final = "cut=%Y%m%dT%H%M%S.%fZ"
 _FILE: Final = "part-0.parquet"
 ROW_GROUP: Final = 1 << 18
+ROW_GROUP_BYTES: Final = 1 << 27
+"""A row group holds no more than that, about: rows that hold lists are long, and readers hold a row group at a time."""
 
 
 def partition_path(workspace: Workspace, view: str, cut: datetime) -> Path:
@@ -58,7 +60,7 @@ class PartitionWriter:
         self.path, self.schema = path, schema
         self._temporary = path.with_suffix(f".{os.getpid()}.tmp")
         self._waiting: list[pa.Table] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
 
     def __enter__(self) -> PartitionWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +77,14 @@ class PartitionWriter:
         """Append a table; small ones wait for others to share a row group with."""
         self._waiting.append(table)
         self._rows += table.num_rows
-        if self._rows >= ROW_GROUP:
+        self._bytes += table.nbytes
+        if self._rows >= ROW_GROUP or self._bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=max(self._rows, 1))
-        self._waiting, self._rows = [], 0
+        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
