@@ -151,7 +151,7 @@ class AsofOfflineStore(OfflineStore):
             start_date,
             end_date,
         )
-        return TableJob(pull.latest, lambda: iter([pull.latest()]), settings)
+        return TableJob(pull.latest, pull.latest_parts, settings)
 
     @staticmethod
     def pull_all_from_table_or_query(

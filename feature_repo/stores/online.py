@@ -27,7 +27,6 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import NonNegativeInt, StrictStr
 
 from feature_repo.data_dir import resolve
-from feature_repo.stores.packed import stored_time
 from feature_repo.stores.packed_clock import DATA
 from feature_repo.stores.packed_db import BATCH_ROWS, PackedDatabase
 from feature_repo.stores.packed_found import ViewRows
@@ -35,6 +34,7 @@ from feature_repo.stores.packed_infra import PackedViewTable, planned_views
 from feature_repo.stores.packed_keys import Asked
 from feature_repo.stores.packed_read import RecordCache, held_view, read_view
 from feature_repo.stores.packed_store import Batch, PackedOnlineStore, outdated
+from feature_repo.stores.packed_swap import swap
 from feature_repo.stores.packed_view import PackedView
 
 
@@ -110,15 +110,13 @@ class PackedSqliteOnlineStore(PackedOnlineStore):
     def replace_records(
         self, config: RepoConfig, view: PackedView, newest: int | None, batches: Iterator[Batch]
     ) -> int:
-        """Swap a view's records in one transaction."""
-        with self.database(config).transaction() as writer:
-            stored = writer.declare(*view.id, view.keys, view.layout)
-            if newest is not None and stored_time(newest) < writer.newest(stored):
+        """Write the records beside the old ones, a batch in each transaction, then swap both in a small one."""
+        with swap(self.database(config), view, newest) as begun:
+            if begun is None:
                 return 0
-            writer.clear(stored)
             written = 0
             for keys, records in batches:
-                writer.upsert(stored, keys, records)
+                begun.write(keys, records)
                 written += len(records)
         return written
 

@@ -28,6 +28,9 @@ _PLACEHOLDERS: Final = 64
 _MOST_PLACEHOLDERS: Final = 16_384
 _SHARED: Final = 8
 """Bytes that keys of one user have in common at least: an integer, or a string's length and first letters."""
+_TABLE: Final = "view_"
+_STAGED: Final = "staged_"
+_REPLACED: Final = "replaced_"
 _CATALOGUE: Final = """
 CREATE TABLE IF NOT EXISTS views (
     number INTEGER PRIMARY KEY,
@@ -53,7 +56,7 @@ class ViewTable:
 
     @property
     def table(self) -> str:
-        return f"view_{self.number}"
+        return f"{_TABLE}{self.number}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class PackedDatabase:
     def remove(self) -> None:
         """Delete the file with all that it holds."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-swap"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     @contextmanager
@@ -144,7 +147,7 @@ class PackedDatabase:
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Writer(connection, self._read_catalogue(connection))
+                yield Writer(connection, self._read_catalogue(connection), _staged(connection))
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
@@ -247,10 +250,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Writer:
-    """An open write transaction."""
+    """An open write transaction; `staged` are the numbers of views that are being swapped (see packed_swap.py)."""
 
     connection: sqlite3.Connection
     catalogue: Catalogue
+    staged: frozenset[int]
 
     def declare(self, project: str, name: str, keys: KeyCodec, layout: Layout) -> ViewTable:
         """Return the view's table as it is to be written, a new one where the view is new.
@@ -268,7 +272,7 @@ class Writer:
                 (project, name, keys.text, layout.id),
             ).lastrowid
             view = ViewTable(number, keys, layout.id, 0)
-            self.connection.execute(f"CREATE TABLE {view.table} (key PRIMARY KEY, record BLOB) WITHOUT ROWID")
+            self._make(view.table)
         self.connection.execute(
             "UPDATE views SET layout = ?, changes = changes + 1 WHERE number = ?", (layout.id, view.number)
         )
@@ -279,6 +283,7 @@ class Writer:
         view = self.catalogue.views.pop((project, name), None)
         if view is not None:
             self.connection.execute(f"DROP TABLE {view.table}")
+            self.connection.execute(f"DROP TABLE IF EXISTS {_STAGED}{view.number}")
             self.connection.execute("DELETE FROM views WHERE number = ?", (view.number,))
 
     def upsert(self, view: ViewTable, keys: np.ndarray | Blobs, records: Blobs) -> None:
@@ -286,13 +291,39 @@ class Writer:
 
         An older record never replaces a newer one; an equally old one does.
         """
+        self._upsert(view.table, keys, records)
+        if view.number in self.staged:
+            self.stage(view.number, keys, records)
+
+    def _make(self, table: str) -> None:
+        self.connection.execute(f"CREATE TABLE {table} (key PRIMARY KEY, record BLOB) WITHOUT ROWID")
+
+    def begin_staging(self, number: int) -> None:
+        """Make a table for the records that are to replace a view's."""
+        self._make(f"{_STAGED}{number}")
+
+    def stage(self, number: int, keys: np.ndarray | Blobs, records: Blobs) -> None:
+        """Write records that are to replace a view's, as `upsert` writes its own."""
+        self._upsert(f"{_STAGED}{number}", keys, records)
+
+    def take_over(self, number: int) -> None:
+        """Let the staged records be the view's; the old ones are left for `clean_up`."""
+        self.connection.execute(f"ALTER TABLE {_TABLE}{number} RENAME TO {_REPLACED}{number}")
+        self.connection.execute(f"ALTER TABLE {_STAGED}{number} RENAME TO {_TABLE}{number}")
+
+    def clean_up(self) -> None:
+        """Drop what swaps have replaced, or have left unfinished: only for one who knows that no swap is at work."""
+        for table in _tables(self.connection, _STAGED) + _tables(self.connection, _REPLACED):
+            self.connection.execute(f"DROP TABLE {table}")
+
+    def _upsert(self, table: str, keys: np.ndarray | Blobs, records: Blobs) -> None:
         key_sql, key_parameters = _cut("key", keys)
         record_sql, record_parameters = _cut("record", records)
         self.connection.execute(
             f"""
-            INSERT INTO {view.table} SELECT {key_sql}, {record_sql} FROM temp.row WHERE n < :rows
+            INSERT INTO {table} SELECT {key_sql}, {record_sql} FROM temp.row WHERE n < :rows
             ON CONFLICT (key) DO UPDATE SET record = excluded.record
-            WHERE substr(excluded.record, 1, 16) >= substr({view.table}.record, 1, 16)
+            WHERE substr(excluded.record, 1, 16) >= substr({table}.record, 1, 16)
             """,
             {"rows": len(records), **key_parameters, **record_parameters},
         )
@@ -302,9 +333,14 @@ class Writer:
         sql = f"SELECT max(substr(record, 1, 8)) FROM {view.table}"
         return self.connection.execute(sql).fetchone()[0] or bytes(8)
 
-    def clear(self, view: ViewTable) -> None:
-        """Remove every record of a view."""
-        self.connection.execute(f"DELETE FROM {view.table}")
+
+def _tables(connection: sqlite3.Connection, prefix: str) -> list[str]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB ?", (f"{prefix}*",))
+    return [name for (name,) in found]
+
+
+def _staged(connection: sqlite3.Connection) -> frozenset[int]:
+    return frozenset(int(name.removeprefix(_STAGED)) for name in _tables(connection, _STAGED))
 
 
 def _joined(column: str, between: str = "''") -> str:

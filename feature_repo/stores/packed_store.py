@@ -13,7 +13,7 @@ import asyncio
 import logging
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -111,14 +111,21 @@ class PackedOnlineStore(OnlineStore):
         return written
 
     def replace_view(self, config: RepoConfig, feature_view: BaseFeatureView, table: pa.Table) -> int:
-        """Swap a view's whole content for the rows of the table's newest event time, in one transaction.
+        """Swap a view's whole content for the rows that are as new as the table's newest cut, all or nothing.
 
         Entities absent from the table are gone afterwards. A table older than what the view holds changes nothing,
         an empty one empties the view. Returns how many rows the view was given.
         """
         view = PackedView.of(config, feature_view)
-        newest, rows = view.newest(table)
-        return self.replace_records(config, view, newest, view.packed(rows, self.batch_rows))
+        newest, cut = view.newest([table])
+        return self.replace_parts(config, view, newest, [view.since(table, cut)])
+
+    def replace_parts(
+        self, config: RepoConfig, view: PackedView, newest: int | None, parts: Iterable[pa.Table]
+    ) -> int:
+        """Do what `replace_view` does with rows that come in parts, `newest` their newest event time in microseconds."""
+        batches = (batch for part in parts for batch in view.packed(part, self.batch_rows))
+        return self.replace_records(config, view, newest, batches)
 
     def online_write_batch(
         self,

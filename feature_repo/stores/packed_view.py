@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from feast.types import FeastType
 from feature_repo import columns as names
 from feature_repo.errors import ContractError, DataError, did_you_mean
 from feature_repo.first_stage import SWAP_BY
+from feature_repo.stores.key_order import strictly_ascending
 from feature_repo.stores.packed import TIMESTAMP, Blobs, Layout, conform
 from feature_repo.stores.packed_keys import KeyCodec
 from feature_repo.stores.packed_values import fields_of, key_codec, opaque_column
@@ -71,11 +72,7 @@ class PackedView:
         """
         where = f"feature view {self.name}"
         arrays = self.keys.arrays({name: _column(table, name, where) for name in self.keys.names}, where)
-        keys = pa.table(arrays, names=list(self.keys.names))
-        order = pc.sort_indices(keys, [(name, "ascending") for name in self.keys.names])
-        if any(array.null_count for array in arrays):
-            known = np.logical_and.reduce([array.is_valid().to_numpy(zero_copy_only=False) for array in arrays])
-            order = order.filter(pa.array(known[order.to_numpy()]))
+        order = self._order(arrays)
         rows = max(1, min(batch_rows, _BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, len(order), rows):
             chosen = order.slice(start, rows)
@@ -86,12 +83,37 @@ class PackedView:
                 own, part = [array.take(chosen) for array in arrays], table.take(chosen)
             yield self.keys.encode(own), self._records(part, where)
 
-    def newest(self, table: pa.Table) -> tuple[int | None, pa.Table]:
-        """Return the newest event time (microseconds) of a table and the rows that are as new as its newest cut."""
-        where = f"feature view {self.name}"
-        times = _times(table, self.time, where)
-        cuts = times if self.cut is None else _times(table, self.cut, where)
-        return pc.max(times).as_py(), table.filter(pc.greater_equal(times, pc.max(cuts)))
+    def _order(self, arrays: Sequence[pa.Array]) -> pa.Array:
+        """Return the numbers of the rows that have a key, in the order of their keys."""
+        if any(array.null_count for array in arrays):
+            known = np.logical_and.reduce([array.is_valid().to_numpy(zero_copy_only=False) for array in arrays])
+        elif strictly_ascending(arrays):
+            return pa.array(np.arange(len(arrays[0]), dtype=np.uint64))
+        else:
+            known = None
+        keys = pa.table(list(arrays), names=list(self.keys.names))
+        order = pc.sort_indices(keys, [(name, "ascending") for name in self.keys.names])
+        return order if known is None else order.filter(pa.array(known[order.to_numpy()]))
+
+    def newest(self, tables: Iterable[pa.Table]) -> tuple[int | None, int | None]:
+        """Return the newest event time and the newest cut (microseconds) of rows that have a key; None without any.
+
+        The tables need no other features than `cut`.
+        """
+        where, newest = f"feature view {self.name}", np.full(2, NEVER)
+        for table in tables:
+            known = table.filter(_valid(table, self.keys.names))
+            if known.num_rows:
+                event = pc.max(_times(known, self.time, where)).as_py()
+                cut = event if self.cut is None else pc.max(_times(known, self.cut, where)).as_py()
+                newest = np.maximum(newest, [NEVER if moment is None else moment for moment in (event, cut)])
+        event, cut = (None if moment == NEVER else moment for moment in newest.tolist())
+        return event, cut
+
+    def since(self, table: pa.Table, cut: int | None) -> pa.Table:
+        """Return the rows that are as new as a cut."""
+        times = _times(table, self.time, f"feature view {self.name}")
+        return table.slice(0, 0) if cut is None else table.filter(pc.greater_equal(times, cut))
 
     def _records(self, part: pa.Table, where: str) -> Blobs:
         columns = {
@@ -112,6 +134,13 @@ class PackedView:
         if self.created is not None and self.created in part.column_names:
             created = _times(part, self.created, where).fill_null(NEVER).to_numpy(zero_copy_only=False)
         return self.layout.pack(columns, event.to_numpy(zero_copy_only=False), created)
+
+
+def _valid(table: pa.Table, names: Sequence[str]) -> pa.Array:
+    valid = np.ones(table.num_rows, bool)
+    for name in names:
+        valid &= table[name].is_valid().to_numpy()
+    return pa.array(valid)
 
 
 def _follow(order: pa.Array) -> bool:

@@ -13,8 +13,7 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.errors import ContractError, did_you_mean
-from feature_repo.stores.asof import stable_argsort, time_order
-from feature_repo.stores.keys import KeyCodes
+from feature_repo.stores.latest import LatestRows
 from feature_repo.stores.scans import open_scan
 from feature_repo.stores.settings import Settings
 from feature_repo.stores.sources import Scan
@@ -46,34 +45,19 @@ class Pull:
             yield self._finish(table if inside.all() else table.filter(pa.array(inside)))
 
     def latest(self) -> pa.Table:
-        """Return per key the row with the latest (event, created, place in the file), in file order."""
-        scan, columns = self._open()
-        clocks = [name for name in (self.time, self.created) if name]
-        unit = finest_unit(*(scan.schema.field(name).type for name in clocks))
-        low, high = self._bounds(unit)
-        scan = self._pruned(scan)
-        narrow = list(dict.fromkeys([*self.keys, *clocks]))
-        parts = [table for _, table in scan.batches(narrow)]
-        table = pa.concat_tables(parts) if parts else scan.schema.empty_table().select(narrow)
-        rows = self._latest_rows(table, unit, low, high)
-        found = [part for _, part in scan.batches(columns, rows)]
-        return self._finish(pa.concat_tables(found) if found else scan.schema.empty_table().select(columns))
+        """Return per key the row with the latest (event, created, place in the file)."""
+        return pa.concat_tables(self.latest_parts())
 
-    def _latest_rows(self, table: pa.Table, unit: Unit, low: int, high: int) -> np.ndarray:
-        event = to_ticks(table[self.time], unit, self._where)
-        inside = np.flatnonzero((event >= low) & (event <= high))
-        codes = np.zeros(len(event), np.int64)
-        if self.keys:
-            columns = [table[key] for key in self.keys]
-            codes = KeyCodes(columns, [column.type for column in columns], self._where).codes
-            inside = inside[codes[inside] >= 0]
-        created = to_ticks(table[self.created], unit, self._where)[inside] if self.created else None
-        order = time_order(event[inside], created)
-        ordered = inside if order is None else inside[order]
-        ordered = ordered[stable_argsort(codes[ordered])]
-        last = np.ones(len(ordered), dtype=bool)
-        last[:-1] = codes[ordered[1:]] != codes[ordered[:-1]]
-        return np.sort(ordered[last])
+    def latest_parts(self) -> Iterator[pa.Table]:
+        """Yield the same rows in parts, an empty one first; what is held at a time does not grow with their number."""
+        scan, columns = self._open()
+        yield self._finish(scan.schema.empty_table().select(columns))
+        clocks = [name for name in (self.time, self.created) if name]
+        low, high = self._bounds(finest_unit(*(scan.schema.field(name).type for name in clocks)))
+        found = LatestRows(
+            self._pruned(scan), self.keys, self.time, self.created, low, high, self._where, self.settings.spill_directory
+        )
+        yield from map(self._finish, found.parts(columns))
 
     def _open(self) -> tuple[Scan, list[str]]:
         scan = open_scan(self.source, self.settings)

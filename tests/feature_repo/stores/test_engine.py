@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSour
 from feast.types import Float64, Int64
 from feast.types import UnixTimestamp as Time
 
+from feature_repo.stores import latest
 from feature_repo.stores.online import PackedSqliteOnlineStore
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -205,3 +207,31 @@ def test_plan_lists_the_views(sqlite_store: FeatureStore, tmp_path: Path) -> Non
     again.infra_objects[0].teardown()
     with provider.online_store.database(store.config).snapshot() as snapshot:
         assert not snapshot.catalogue.views
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_pieces_of_any_size_give_the_same_store(
+    packed_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    """Rows in no order, in several files, versions of one key in several of them; equal times are decided by place."""
+    rng, contents = np.random.default_rng(0), []
+    for number in range(4):
+        users = rng.permutation(200)[:150].tolist()
+        values = [None if user % 7 == 0 else user * 10 + number for user in users]
+        days = [0] * 150 if cut else rng.integers(0, 3, 150).tolist()
+        times = [NOW - 5 * DAY + int(day) * DAY for day in days]
+        pq.write_table(rows(*zip(users, values, times, strict=True)), tmp_path / f"{number}.parquet", row_group_size=40)
+    for piece, chosen, batch in ((1 << 19, 1 << 22, 65_536), (30, 50, 7)):
+        monkeypatch.setattr(latest, "PIECE_ROWS", piece)
+        monkeypatch.setattr(latest, "CHOSEN_ROWS", chosen)
+        monkeypatch.setattr(PackedSqliteOnlineStore, "batch_rows", batch)
+        config = packed_config(path=f"online-{piece}.db")
+        config.offline_config = {"type": "feature_repo.stores.offline.AsofOfflineStore"}
+        store = FeatureStore(config=config)
+        origin = source(tmp_path / "*.parquet", uid="user_id")
+        store.apply([USER, view(tmp_path, source=origin, tags={"swap": "cut"} if cut else {})])
+        store.materialize(NOW - 10 * DAY, NOW)
+        with store._get_provider().online_store.database(store.config).snapshot() as snapshot:
+            contents.append(snapshot.all_records(snapshot.catalogue.views["test", "clicks"], 1 << 30))
+    assert len(contents[0]) > 190
+    assert contents[0] == contents[1]
