@@ -19,6 +19,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 HOUR: Final = 3_600_000_000
+DAY: Final = 86_400.0
+FIRST_MONDAY: Final = 4 * DAY  # 1970-01-05, in seconds
 LINE: Final = 64
 
 
@@ -137,7 +139,7 @@ def affinities(table, keys, order, left, owner, owned, right, starts, lengths, c
             out[3 * name, pair] = np.nan if empty else best[name]
             out[3 * name + 1, pair] = np.nan if empty else total[name] / count
             out[3 * name + 2, pair] = np.nan if empty else total[name]
-        out[3 * last, pair] = (now[pair] - best[last]) / 86_400 if best[last] > 0 else np.nan
+        out[3 * last, pair] = (now[pair] - best[last]) / DAY if best[last] > 0 else np.nan
 
 
 @_compiled(*_lookup, _int64s, _int64s, *_lists, _int64s, _matrix, _out)
@@ -214,18 +216,27 @@ def fade(time, start, length, faded, out):
 
 
 @njit(nogil=True, error_model="numpy")
-def _pooled(places, listed, weights, fading, faded):
-    """Return max, sum, recent, position and last of one list of neighbours; `places` of the history's items, from 1."""
-    best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
-    hits = 0
+def _met(places, listed, met):
+    """Fill `met` with the columns of the neighbours that have a place; return how many do.
+
+    Without a branch: whether a neighbour is in the history can't be foretold, and few are.
+    """
+    count = 0
     for column in range(len(listed)):
+        met[count] = column
+        count += places[listed[column]] != 0
+    return count
+
+
+@njit(nogil=True, error_model="numpy")
+def _pooled(places, listed, weights, met, fading, faded):
+    """Return max, sum, recent, position and last of the neighbours `met`; `places` of the history's items, from 1."""
+    best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
+    if len(met):  # neighbours are listed best first
+        best = np.float64(weights[met[0]])
+    for column in met:
         place = np.int64(places[listed[column]]) - 1
-        if place < 0:
-            continue
         weight = np.float64(weights[column])
-        if hits == 0:  # neighbours are listed best first
-            best = weight
-        hits += 1
         total += weight
         recent += weight * fading[place]
         position += weight * faded[min(place, len(faded) - 1)]
@@ -248,6 +259,7 @@ def similarities(
     NaN where a list or the history is empty, or the pair is not of one `fit`.
     """
     places = np.zeros(codes, np.uint16)
+    met = np.empty(listed.shape[1] + 1, np.int64)
     known = np.int64(-1)
     for number in range(len(order)):
         pair = order[number]
@@ -271,12 +283,10 @@ def similarities(
                 for how in range(6):
                     out[source, how, pair] = np.nan
                 continue
+            hits = _met(places, listed[row, : sizes[row]], met)
+            elements = fading[start[owner] : start[owner] + length[owner]]
             best, total, recent, position, last = _pooled(
-                places,
-                listed[row, : sizes[row]],
-                weights[row],
-                fading[start[owner] : start[owner] + length[owner]],
-                faded,
+                places, listed[row], weights[row], met[:hits], elements, faded
             )
             out[source, 0, pair] = best
             out[source, 1, pair] = total / length[owner]
@@ -287,18 +297,30 @@ def similarities(
 
 
 @njit(nogil=True, error_model="numpy")
-def _product(left, right, size):
-    """Return the sum of the products of the first `size` numbers, in four sums so that they need not wait in turn."""
+def _products(left, right, size):
+    """Return the sums of left * right and right * right of the first `size` numbers.
+
+    Each in four sums, so that they need not wait in turn.
+    """
     one, two, three, four = 0.0, 0.0, 0.0, 0.0
+    own, other, third, fourth = 0.0, 0.0, 0.0, 0.0
     whole = size - size % 4
     for place in range(0, whole, 4):
-        one += np.float64(left[place]) * np.float64(right[place])
-        two += np.float64(left[place + 1]) * np.float64(right[place + 1])
-        three += np.float64(left[place + 2]) * np.float64(right[place + 2])
-        four += np.float64(left[place + 3]) * np.float64(right[place + 3])
+        first, second = np.float64(right[place]), np.float64(right[place + 1])
+        one += np.float64(left[place]) * first
+        own += first * first
+        two += np.float64(left[place + 1]) * second
+        other += second * second
+        first, second = np.float64(right[place + 2]), np.float64(right[place + 3])
+        three += np.float64(left[place + 2]) * first
+        third += first * first
+        four += np.float64(left[place + 3]) * second
+        fourth += second * second
     for place in range(whole, size):
-        one += np.float64(left[place]) * np.float64(right[place])
-    return (one + two) + (three + four)
+        value = np.float64(right[place])
+        one += np.float64(left[place]) * value
+        own += value * value
+    return (one + two) + (three + four), (own + other) + (third + fourth)
 
 
 @_compiled(
@@ -319,10 +341,56 @@ def products(fit, left_row, right_row, left, right, left_sizes, right_sizes, dot
             continue
         size = left_sizes[one]
         if one != known:
-            known, length = one, np.sqrt(_product(left[one], left[one], size))
-        total = _product(left[one], right[other], size)
+            known, length = one, np.sqrt(_products(left[one], left[one], size)[0])
+        # The item's length is made anew each time: one that lies elsewhere costs more than the numbers at hand.
+        total, square = _products(left[one], right[other], size)
         dot[pair] = total
-        # Made anew each time: a length that lies elsewhere costs more than the numbers that are at hand.
-        norm = length * np.sqrt(_product(right[other], right[other], size))
+        norm = length * np.sqrt(square)
         if norm > 0:
             cosine[pair] = total / norm
+
+
+@_compiled(_numbers, _int64s, _matrix, _out)
+def ages(now, row, times, out):
+    """Fill `out` (names, pairs) with the days from the times (values, names) to the request; all in seconds."""
+    for pair in range(len(now)):
+        if pair + 16 < len(now):
+            _prefetch_row(times, row[pair + 16])
+        for name in range(times.shape[1]):
+            out[name, pair] = (now[pair] - times[row[pair], name]) / DAY
+
+
+@_compiled(_numbers, _int64s, _matrix, _numbers, _out)
+def trends(now, row, block, days, out):
+    """Fill `out` (2 * windows, pairs) with slopes and tendencies (`on_demand.trend`) over windows of so many days.
+
+    `block` (values, 2 * windows) has the events' mean times, in seconds, then their numbers.
+    """
+    windows = len(days)
+    for pair in range(len(now)):
+        if pair + 16 < len(now):
+            _prefetch_row(block, row[pair + 16])
+        for window in range(windows):
+            long, events = days[window], block[row[pair], windows + window]
+            age = (now[pair] - block[row[pair], window]) / DAY
+            slope = 12 * events * (long / 2 - age) / long**3 if events != 0 else 0.0
+            out[window, pair] = slope
+            out[windows + window, pair] = slope * long / (events / long + 1)
+
+
+@njit(nogil=True, error_model="numpy")
+def _within(seconds, unit, count):
+    """Return which of `count` units a time lies in."""
+    passed = np.floor(seconds / unit)
+    return passed - count * np.floor(passed / count)
+
+
+@_compiled(_numbers, _int64s, _matrix, _out)
+def moments(now, row, last, out):
+    """Fill `out` (4, pairs) with hour, weekday, whether it is a weekend, and the hours since the last time."""
+    for pair in range(len(now)):
+        weekday = _within(now[pair] - FIRST_MONDAY, DAY, 7)
+        out[0, pair] = _within(now[pair], 3600, 24)
+        out[1, pair] = weekday
+        out[2, pair] = np.float64(weekday >= 5) if weekday == weekday else np.nan
+        out[3, pair] = (now[pair] - last[row[pair], 0]) / 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -165,6 +165,34 @@ def _whole_seconds(times: pa.Array) -> np.ndarray:
 def seconds(times: pa.Array) -> np.ndarray:
     """Times in microseconds as seconds: float64, NaN for null."""
     return _with_nulls(held(times) / 1e6, times)
+
+
+def side_by_side(columns: Columns, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns of one view as float64 (values, names), times in whole seconds, and each row's value (int64)."""
+    chosen = [columns[name] for name in names]
+    first = chosen[0]
+    if not all(isinstance(column, Shared) and column.row is first.row for column in chosen):
+        return np.arange(len(first)), _stacked([derived(column, _as_numbers, _as_numbers) for column in chosen])
+    # Kept with the first column's values: those of the others were read with them.
+    make = partial(_side_by_side, [column.values.array for column in chosen])
+    return first.numbers, first.values.made((side_by_side, *names), make)
+
+
+def _side_by_side(arrays: Sequence[pa.Array], _: pa.Array) -> np.ndarray:
+    return _stacked([_as_numbers(array) for array in arrays])
+
+
+def _as_numbers(values: pa.Array) -> np.ndarray:
+    return _whole_seconds(values) if values.type.id == TIMES.id else _numbers(values)
+
+
+def _stacked(columns: Sequence[np.ndarray]) -> np.ndarray:
+    if len(columns) == 1:
+        return columns[0][:, None]
+    block = np.empty((len(columns[0]), len(columns)))
+    for place, column in enumerate(columns):
+        block[:, place] = column
+    return block
 
 
 def held(values: pa.Array) -> np.ndarray:

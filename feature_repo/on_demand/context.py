@@ -12,32 +12,30 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, whole_seconds
+from feature_repo.on_demand.columns import (
+    REQUEST_TIME,
+    TIMES,
+    Columns,
+    PairFunction,
+    on_demand_view,
+    side_by_side,
+    whole_seconds,
+)
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
 NAME: Final = "context"
 TEXTS: Final = {"context_device": "device", "context_surface": "surface"}
-_FIRST_MONDAY: Final = 4 * 86_400  # 1970-01-05
 
 
 def compute(columns: Columns) -> np.ndarray:
+    from feature_repo import pair_loops
+
     now = whole_seconds(columns[REQUEST_TIME])
-    context = np.empty((len(OUTPUTS), len(now)), np.float32)
-    hour, weekday, weekend, since = context
-    hour[:] = _within(now, 3600, 24)
-    weekday[:] = _within(now - _FIRST_MONDAY, 86_400, 7)
-    weekend[:] = weekday >= 5
-    weekend[np.isnan(now)] = np.nan
-    np.divide(now - whole_seconds(columns["user_last_event_at"]), 3600, out=since)
-    return context
-
-
-def _within(seconds: np.ndarray, unit: int, count: int) -> np.ndarray:
-    """Return which of `count` units a time lies in; a tenth of the time of NumPy's remainder of floats."""
-    passed = np.floor(seconds / unit)
-    return passed - count * np.floor(passed / count)
+    out = np.empty((len(OUTPUTS), len(now)), np.float32)
+    pair_loops.moments(now, *side_by_side(columns, ("user_last_event_at",)), out)
+    return out
 
 
 OUTPUTS: Final = ("context_hour", "context_weekday", "context_weekend", "context_hours_since_last_event")

@@ -128,15 +128,19 @@ class _Listed:
         encoded = pa.concat_arrays([one.values for one in lists]).dictionary_encode()
         code = at_indices(np.append(np.arange(1, len(encoded.dictionary) + 1, dtype=np.int32), np.int32(0)), encoded)
         weight = pa.concat_arrays([column.flatten() for column in weights]).to_numpy(zero_copy_only=False)
-        whole = [_side_by_side(values, lengths) for values in (code, weight)]
-        return cls(Codes.of(encoded.dictionary), *whole, lengths.T.ravel().astype(np.int32))
+        # In one piece of memory: from some MB on NumPy asks for large pages, and a request looks at many far places.
+        whole = np.empty((2, lengths.size, int(lengths.max(initial=0))), np.int32)
+        _side_by_side(code, lengths, out=whole[0])
+        _side_by_side(weight, lengths, out=whole[1].view(np.float32))
+        sizes = lengths.T.ravel().astype(np.int32)
+        return cls(Codes.of(encoded.dictionary), whole[0], whole[1].view(np.float32), sizes)
 
 
-def _side_by_side(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _side_by_side(values: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None:
     """Lay out lists (sources, lists) that stand one after the other as (lists * sources, longest), zeros behind."""
-    width = int(lengths.max(initial=0))
-    apart = padded(values, lengths.ravel(), width).reshape(*lengths.shape, width)
-    return np.ascontiguousarray(apart.swapaxes(0, 1)).reshape(lengths.size, width)
+    (sources, lists), width = lengths.shape, out.shape[1]
+    apart = padded(values, lengths.ravel(), width).reshape(sources, lists, width)
+    out.reshape(lists, sources, width)[...] = apart.swapaxes(0, 1)
 
 
 @dataclass(frozen=True)

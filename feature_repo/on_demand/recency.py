@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from feature_repo.on_demand.columns import REQUEST_TIME, TIMES, Columns, PairFunction, on_demand_view, whole_seconds
+from feature_repo.on_demand.columns import (
+    REQUEST_TIME,
+    TIMES,
+    Columns,
+    PairFunction,
+    on_demand_view,
+    side_by_side,
+    whole_seconds,
+)
 
 if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
-# Output, and the time whose distance to the request it is.
+# Output, and the time whose distance to the request it is; those of one view one after the other.
 AGES: Final = {
     "user_days_since_first_event": "user_first_event_at",
     "user_days_since_last_event": "user_last_event_at",
@@ -29,23 +37,29 @@ AGES: Final = {
 }
 
 
+VIEWS: Final = {
+    "user_activity": [name for name in AGES.values() if name.startswith("user_")],
+    "item_popularity": [name for name in AGES.values() if name.startswith("item_") and "event" in name],
+    "item_attributes": ["item_released_at"],
+    "user_item": [name for name in AGES.values() if name.startswith("pair_")],
+}
+
+
 def compute(columns: Columns) -> np.ndarray:
+    from feature_repo import pair_loops
+
     now = whole_seconds(columns[REQUEST_TIME])
-    times = np.empty((len(AGES), len(now)))
-    for own, name in zip(times, AGES.values(), strict=True):
-        own[:] = whole_seconds(columns[name])
-    ages = np.subtract(now, times, out=times)
-    return np.divide(ages, 86_400, out=np.empty(ages.shape, np.float32))
+    out = np.empty((len(AGES), len(now)), np.float32)
+    done = 0
+    for names in VIEWS.values():
+        pair_loops.ages(now, *side_by_side(columns, names), out[done : done + len(names)])
+        done += len(names)
+    return out
 
 
 FUNCTION: Final = PairFunction(
     name="recency",
-    inputs={
-        "user_activity": {name: TIMES for name in AGES.values() if name.startswith("user_")},
-        "item_popularity": {name: TIMES for name in AGES.values() if name.startswith("item_") and "event" in name},
-        "item_attributes": {"item_released_at": TIMES},
-        "user_item": {name: TIMES for name in AGES.values() if name.startswith("pair_")},
-    },
+    inputs={view: dict.fromkeys(names, TIMES) for view, names in VIEWS.items()},
     outputs=tuple(AGES),
     compute=compute,
     shared=True,

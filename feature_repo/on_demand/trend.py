@@ -18,8 +18,8 @@ from feature_repo.on_demand.columns import (
     TIMES,
     Columns,
     PairFunction,
-    numbers,
     on_demand_view,
+    side_by_side,
     whole_seconds,
 )
 
@@ -27,30 +27,28 @@ if TYPE_CHECKING:
     from feast import FeatureView, OnDemandFeatureView
 
 DAYS: Final = (7, 30, 90)
+_DAYS: Final = np.array(DAYS, np.float64)
+
+
+MEAN_TIMES: Final = tuple(f"item_mean_event_at_{days}d" for days in DAYS)
+EVENTS: Final = tuple(f"item_events_{days}d" for days in DAYS)
 
 
 def compute(columns: Columns) -> np.ndarray:
+    from feature_repo import pair_loops
+
     now = whole_seconds(columns[REQUEST_TIME])
-    ages, events = np.empty((2, len(DAYS), len(now)))
-    for own_age, own_events, days in zip(ages, events, DAYS, strict=True):
-        np.subtract(now, whole_seconds(columns[f"item_mean_event_at_{days}d"]), out=own_age)
-        own_events[:] = numbers(columns[f"item_events_{days}d"])
-    ages /= 86_400
-    days = np.array(DAYS)[:, None]
-    slopes = 12 * events * (days / 2 - ages) / days**3
-    slopes[events == 0] = 0.0
-    trends = np.empty((2, *slopes.shape), np.float32)
-    trends[0] = slopes
-    np.divide(slopes * days, events / days + 1, out=trends[1])
-    return trends.reshape(2 * len(DAYS), len(now))
+    out = np.empty((2 * len(DAYS), len(now)), np.float32)
+    pair_loops.trends(now, *side_by_side(columns, (*MEAN_TIMES, *EVENTS)), _DAYS, out)
+    return out
 
 
 FUNCTION: Final = PairFunction(
     name="trend",
     inputs={
         "item_popularity": {
-            **{f"item_events_{days}d": pa.int32() for days in DAYS},
-            **{f"item_mean_event_at_{days}d": TIMES for days in DAYS},
+            **dict.fromkeys(EVENTS, pa.int32()),
+            **dict.fromkeys(MEAN_TIMES, TIMES),
         }
     },
     outputs=tuple(f"item_{what}_{days}d" for what in ("slope", "tendency") for days in DAYS),

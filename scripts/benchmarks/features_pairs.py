@@ -125,12 +125,15 @@ def request(workspace: Workspace, functions: list[PairFunction], known: dict[str
         pick = np.random.default_rng(number)
         user, items, pair = pick.integers(0, 1 << 20), pick.integers(0, 1 << 20, count), pick.integers(0, 1 << 20)
         columns = {name: Shared(Values(column)) for name, column in said.items()}
+        # The columns of one view have one array of row numbers, as in serving; views have as many rows as items.
+        rows = {size: items % size for size in {len(values.array) for values in held.values()}}
+        user_row = np.zeros(count, np.int64)
         for name, column in known.items():
             size = len(column.values)
             if column.keys == "item_id":
-                columns[name] = Shared(held[name], items % size)
+                columns[name] = Shared(held[name], rows[size])
             elif column.keys == "user_id":
-                columns[name] = Shared(Values(column.values.slice(user % size, 1)), np.zeros(count, np.int64))
+                columns[name] = Shared(Values(column.values.slice(user % size, 1)), user_row)
             else:
                 columns[name] = Shared(Values(column.values.slice(pair % (size - count), count)))
         return columns
