@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from feature_repo.config import load_config
 from feature_repo.workspace import Workspace
+from ranking.serving.path import RequestPath
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts" / "benchmarks"))
 
@@ -27,6 +29,10 @@ def test_clients_are_answered_and_events_take_effect(
         assert 2 <= len(seen.milliseconds) <= 14
         assert server.megabytes() > 50
         assert len(serve_http.effect_of_events(server, [1, 2], "purchase")) == 2
+        scale = replace(serve.QUICK, seconds=0.3, requests=4)
+        *turns, above = serve.turn_cases(server, RequestPath.open(served), [1, 2, 3], scale)
+        assert [row.metric for row in turns] == [f"p50, turn {turn}" for turn in range(1, serve.TURNS + 1)]
+        assert above.ours == pytest.approx(np.median([row.ours - row.peer for row in turns]))
     assert server.process.returncode is not None
 
 

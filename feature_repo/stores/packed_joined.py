@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.stores.packed_keys import INTEGER_BYTES
 from feature_repo.stores.packed_rows import unshift
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Mixed:
 
 
 Joined = Apart | Mixed
+
+
+def apart(found: Mixed, width: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the integers that one user's keys end in, ascending, and the records; None as `placed` does."""
+    cut = _cut([found], width)
+    if cut is None or (cut[1][1:] <= cut[1][:-1]).any():
+        return None
+    return cut[1], cut[2]
 
 
 def placed(found: Sequence[Joined], runs: Sequence[Run], keys: KeyCodec, width: int) -> Placed | None:
@@ -119,5 +128,5 @@ def _cut(found: Sequence[Mixed], width: int) -> tuple[np.ndarray, np.ndarray, np
     count = len(joined) // (key + width)
     if not count:
         return counts, np.zeros(0, np.int64), np.zeros(0, f"V{width}")
-    keys = np.ndarray(count, ">u8", joined, key - 8, (key + width,))
+    keys = np.ndarray(count, ">u8", joined, key - INTEGER_BYTES, (key + width,))
     return counts, unshift(keys), np.ndarray(count, f"V{width}", joined, key, (key + width,))

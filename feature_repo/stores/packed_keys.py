@@ -34,6 +34,7 @@ _PROTO_FIELDS: Final = {
     BYTES: frozenset({"bytes_val"}),
 }
 _SECONDS: Final = pa.timestamp("s", tz="UTC")
+INTEGER_BYTES: Final = 8
 _LENGTH_BYTES: Final = 4
 _FEW: Final = 64
 """So many rows at least make it worth to look for what their keys have in common."""

@@ -12,7 +12,8 @@ import numpy as np
 from feature_repo.stores.packed import Layout
 from feature_repo.stores.packed_db import Catalogue, Snapshot, ViewTable
 from feature_repo.stores.packed_found import ViewRows, of_one_schema, rows_of
-from feature_repo.stores.packed_keys import Asked, Key
+from feature_repo.stores.packed_joined import Mixed, apart
+from feature_repo.stores.packed_keys import INTEGER, INTEGER_BYTES, Asked, Key
 from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_runs import read_runs
 from feature_repo.stores.packed_view import PackedView
@@ -172,10 +173,31 @@ def _read_user(snapshot: Snapshot, table: ViewTable, layout: Layout, asked: Aske
     if asked.rest is None:
         return OpenedRows.of([*snapshot.records(table, [asked.head]).values()], [asked.head], layout, snapshot)
     most = _NEIGHBOURS * asked.rest.rows
+    opened = _read_joined(snapshot, table, layout, asked.head, most) if most > tried else None
+    if opened is not None:
+        return opened
     found = snapshot.beginning(table, asked.head, most) if most > tried else None
     if found is None:
         return max(most, tried)
     return OpenedRows.of(list(found.values()), table.keys.last_parts(list(found), asked.head), layout, snapshot)
+
+
+def _read_joined(snapshot: Snapshot, table: ViewTable, layout: Layout, head: bytes, most: int) -> OpenedRows | None:
+    """Open at most so many rows that begin so in one piece, without an object for each.
+
+    None where they are more, differ in length or schema, or where their keys do not end in an integer.
+    """
+    width = layout.dtype.itemsize
+    if layout.slots or table.keys.kinds[-1] != INTEGER:
+        return None
+    found = snapshot.joined(table, head, most * (width + len(head) + INTEGER_BYTES))
+    both = apart(found, width) if isinstance(found, Mixed) else None
+    if both is None:
+        return None
+    keys, records = both
+    blank = np.frombuffer(layout.blank, records.dtype)
+    rows = Rows.of_one_width(layout, np.concatenate([records, blank]).view(layout.dtype))
+    return OpenedRows(rows, keys) if (rows.raw["schema"] == layout.id).all() else None
 
 
 def _of_user(opened: OpenedRows, asked: Asked) -> ViewRows:

@@ -19,6 +19,8 @@ from feature_repo.stores.packed import NUMBERS, SHIFT, Field, Layout, arrow_numb
 
 _MOST_MATRICES: Final = 8
 """How many sets of columns are kept as matrices; a model has one or two."""
+_BY_HAND: Final = 4
+"""A user's own view has one row and the blank one."""
 _FEW: Final = 2048
 """A request has no more rows than that; a batch has, and its loop is worth to be compiled."""
 
@@ -32,7 +34,7 @@ class Rows:
         joined = b"".join(records)
         if layout.slots:
             starts = np.fromiter(accumulate(map(len, records), initial=0), np.int64, len(records) + 1)[:-1]
-            self._bytes = np.frombuffer(joined, np.uint8)
+            self._joined, self._bytes = joined, np.frombuffer(joined, np.uint8)
             self.raw = _gather(self._bytes, starts, f"V{width}").view(layout.dtype)
             self._tails = starts + width
         else:
@@ -223,6 +225,8 @@ class Rows:
     def _slot(self, field: Field, which: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one slot of every row as (values, offsets of the rows in them)."""
         slot, size = self.layout.slot_start[field.name] + which, np.dtype(dtype).itemsize
+        if self._spans is not None:
+            return self._cut(slot, size, dtype)
         begins, lengths = self._places
         counts = lengths[:, slot] // size
         offsets = np.zeros(len(counts) + 1, np.int64)
@@ -234,6 +238,22 @@ class Rows:
             return _gather(self._bytes, starts, f"V{counts[0] * size}").view(dtype), offsets
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         return _gather(self._bytes, np.repeat(starts, counts) + within * size, dtype), offsets
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, list[int]]] | None:
+        """Where the tail of each of a few rows begins, and where its slots end; None of many."""
+        if len(self.raw) > _BY_HAND:
+            return None
+        return list(zip(self._tails.tolist(), self.raw["ends"].tolist(), strict=True))
+
+    def _cut(self, slot: int, size: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return one slot of a few rows: plain slices take a fifth of the time of NumPy's steps for many."""
+        parts, offsets = [], [0]
+        for tail, ends in self._spans:
+            begin = ends[slot - 1] if slot else 0
+            parts.append(self._joined[tail + begin : tail + ends[slot]])
+            offsets.append(offsets[-1] + (ends[slot] - begin) // size)
+        return np.frombuffer(b"".join(parts), dtype), np.array(offsets)
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:

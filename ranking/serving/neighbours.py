@@ -115,9 +115,7 @@ def _not_worse(owner: np.ndarray, total: np.ndarray, groups: int, most: int) -> 
     return total >= least[owner]
 
 
-def _entries(
-    reader: FeatureReader, catalogue: Catalogue, lists: Mapping[str, str], now: datetime
-) -> list[_Entries]:
+def _entries(reader: FeatureReader, catalogue: Catalogue, lists: Mapping[str, str], now: datetime) -> list[_Entries]:
     """Return (item, listed item, weight) of each source, items as places in the catalogue (int32).
 
     `lists`: the column of weights by the column of ids.
@@ -130,7 +128,9 @@ def _entries(
             listed = catalogue.places(own.values)
             weight = found.array(weights).flatten().to_numpy(zero_copy_only=False)
             known = listed >= 0
-            parts[ids].append(((own.rows + start)[known].astype(np.int32), listed[known].astype(np.int32), weight[known]))
+            parts[ids].append(
+                ((own.rows + start)[known].astype(np.int32), listed[known].astype(np.int32), weight[known])
+            )
     return [tuple(np.concatenate(column) for column in zip(*own, strict=True)) for own in parts.values() if own]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ranking.trees.text import Tree
 
 MAX_LEAVES: Final = 256
-TOGETHER: Final = 4  # thresholds that a value is compared with at a time; nothing is above the infinite ones that fill up
+TOGETHER: Final = 4  # thresholds that a value is compared with at a time; infinite ones, above all values, fill up
 PLACES: Final = 255  # of a code row: 0 to 254 thresholds below the value, 255 all
 _ZERO_MISSING: Final = 1
 _NOTHING_MISSING: Final = 0

@@ -45,6 +45,7 @@ from ranking.serving.request import Ask
 CANDIDATES: Final = 500
 K: Final = 10
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99}
+TURNS: Final = 5
 STAGES: Final = ("candidates", "features", "train", "refresh")
 TRAINED_USERS: Final = 300
 """So many grow trees as large as all would; after each tree their validation rows alone are scored, not everyone's."""
@@ -196,6 +197,23 @@ def http_cases(server: Server, users: list[int], in_process: np.ndarray, scale: 
     return rows, many
 
 
+def turn_cases(server: Server, path: RequestPath, users: list[int], scale: Scale) -> list[Row]:
+    """Measure in process and over HTTP in turn, a client at a time: both meet the same machine.
+
+    What a first request of a user costs is in neither: a turn that does not count comes first.
+    """
+    clock, case, above = ServingClock(path.workspace), "HTTP, 1 client, in turn", []
+    asks, rows, repeats = [Ask(user, K) for user in users], [], max(scale.requests // 4, len(users))
+    for turn in range(TURNS + 1):
+        alone = milliseconds(lambda i: path.answer(asks[i % len(asks)], clock.now()), repeats)
+        seen = ask_for(server, users, scale.seconds / 3, clients=1)
+        if turn:
+            ours, peer = float(np.median(seen.milliseconds)), float(np.median(alone))
+            rows.append(Row(case, f"p50, turn {turn}", "ms", ours, peer, "in process"))
+            above.append(ours - peer)
+    return [*rows, Row(case, "p50 above in process, median", "ms", float(np.median(above)))]
+
+
 def load_cases(server: Server, users: list[int], rate: float, minutes: float) -> list[Row]:
     """Ask at a steady rate for minutes: errors, the slowest, and how much larger the server became."""
     ask_for(server, users, min(10.0, minutes * 6), rate=rate)
@@ -212,13 +230,15 @@ def load_cases(server: Server, users: list[int], rate: float, minutes: float) ->
     ]
 
 
-def served_cases(workspace: Workspace, users: list[int], in_process: np.ndarray, options: Options) -> list[Row]:
+def served_cases(path: RequestPath, users: list[int], in_process: np.ndarray, options: Options) -> list[Row]:
     """Everything that is asked over HTTP."""
-    scale = options.scale
+    scale, workspace = options.scale, path.workspace
     targets = workspace.lake.roles(workspace.config).targets
     event_type = max(targets, key=targets.__getitem__)
     with copied(workspace) as own, serving(own) as server:
+        turns = turn_cases(server, path, users, scale)
         rows, many = http_cases(server, users, in_process, scale)
+        rows += turns
         if options.minutes:
             rows += load_cases(server, users, 0.8 * many.rate, options.minutes)
         effect = np.array(effect_of_events(server, users[: scale.events], event_type))
@@ -233,6 +253,7 @@ class Options:
     quick: bool
     minutes: float
     source: Path | None = None
+    only_turns: bool = False
 
 
 def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
@@ -243,12 +264,15 @@ def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
     gc.collect()
     gc.freeze()
     users: list[Any] = np.random.default_rng(1).permutation(all_users(workspace).to_numpy())[:100].tolist()
+    if options.only_turns:
+        with copied(workspace) as own, serving(own) as server:
+            return turn_cases(server, path, users, options.scale), []
     rows, in_process = request_cases(path, users, options.scale)
     notes = [
         f"{path.model.booster.num_trees()} trees on {len(path.columns.names)} columns that they split on.",
         f"Requests are scored by {scored_by(path)}; `predict alone` is LightGBM's.",
     ]
-    rows += served_cases(workspace, users, in_process, options)
+    rows += served_cases(path, users, in_process, options)
     trees = None if options.quick else path.model.booster.num_trees()
     rows += batch_cases(workspace, "recommend --all", K, trees)
     if options.source:
@@ -266,9 +290,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller world, less repeats")
     parser.add_argument("--minutes", type=float, default=0.0, help="also a load test of so many minutes")
     parser.add_argument("--log", type=Path, help="a data set to write everyone's list for, too")
+    parser.add_argument("--only-turns", action="store_true", help="in process and over HTTP in turn, nothing else")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    options = Options(QUICK if chosen.quick else FULL, chosen.quick, chosen.minutes, chosen.log)
+    options = Options(QUICK if chosen.quick else FULL, chosen.quick, chosen.minutes, chosen.log, chosen.only_turns)
     folder = data_dir() / "bench" / "serve" / ("quick" if chosen.quick else "full")
     rows, notes = measure(folder, options)
     show("serve", rows, notes)

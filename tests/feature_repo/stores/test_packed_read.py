@@ -136,7 +136,9 @@ def test_what_comes_behind_a_beginning() -> None:
     assert _behind(b"\xff\xff") is None
 
 
-def test_rows_of_an_index_are_taken_of_every_type() -> None:
+@pytest.mark.parametrize("by_hand", [0, 4])
+def test_rows_of_an_index_are_taken_of_every_type(monkeypatch: pytest.MonkeyPatch, by_hand: int) -> None:
+    monkeypatch.setattr(packed_rows, "_BY_HAND", by_hand)
     kinds: list[Any] = [
         pa.int64(),
         pa.float32(),
@@ -153,10 +155,11 @@ def test_rows_of_an_index_are_taken_of_every_type() -> None:
             values = [(one * n)[:n] if isinstance(one, list) else one for n in lengths]
             columns[f"f{i}"] = pa.array([*values, None], kind)
         records = layout.pack(columns, np.zeros(4, np.int64), None).to_list()
-        for part in (records, records[:3], records[:1], records[3:]):
-            opened = Rows(layout, part)
-            index = rng.integers(0, len(part), 9)
-            for name in columns:
+        for start, count in ((0, 4), (0, 3), (0, 1), (3, 1)):
+            opened = Rows(layout, records[start : start + count])
+            index = rng.integers(0, count, 9)
+            for name, values in columns.items():
+                assert opened.array(name).to_pylist() == values.slice(start, count).to_pylist()
                 taken = opened.arrays_like(name, index)[name]
                 taken.validate(full=True)
                 assert taken.to_pylist() == opened.array(name).take(pa.array(index)).to_pylist()
