@@ -24,6 +24,7 @@ from feature_repo.stores.packed_keys import INTEGER, Key, KeyCodec, other_join_k
 BUSY_SECONDS: Final = 60
 BATCH_ROWS: Final = 65_536
 _DIGITS: Final = 20
+_TIME_BYTES: Final = 8
 _PLACEHOLDERS: Final = 64
 _MOST_PLACEHOLDERS: Final = 16_384
 _SHARED: Final = 8
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS views (
     UNIQUE (project, name)
 );
 CREATE TABLE IF NOT EXISTS layouts (id INTEGER PRIMARY KEY, fields TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS newest (name TEXT PRIMARY KEY, time BLOB NOT NULL);
 """
 
 
@@ -96,6 +98,8 @@ class PackedDatabase:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -16384")
+        # Some builds overwrite what is deleted with zeros: a swapped view would pass through the log once more.
+        connection.execute("PRAGMA secure_delete = OFF")
         connection.execute(f"PRAGMA mmap_size = {1 << 32}")
         self._opened.append(connection)
         return connection
@@ -282,8 +286,8 @@ class Writer:
         """Forget a view and its records."""
         view = self.catalogue.views.pop((project, name), None)
         if view is not None:
-            self.connection.execute(f"DROP TABLE {view.table}")
-            self.connection.execute(f"DROP TABLE IF EXISTS {_STAGED}{view.number}")
+            for table in (view.table, f"{_STAGED}{view.number}"):
+                self._remove(table)
             self.connection.execute("DELETE FROM views WHERE number = ?", (view.number,))
 
     def upsert(self, view: ViewTable, keys: np.ndarray | Blobs, records: Blobs) -> None:
@@ -297,6 +301,15 @@ class Writer:
 
     def _make(self, table: str) -> None:
         self.connection.execute(f"CREATE TABLE {table} (key PRIMARY KEY, record BLOB) WITHOUT ROWID")
+        self.connection.execute("INSERT OR REPLACE INTO newest VALUES (?, ?)", (table, bytes(_TIME_BYTES)))
+
+    def _remove(self, table: str) -> None:
+        self.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self.connection.execute("DELETE FROM newest WHERE name = ?", (table,))
+
+    def _rename(self, table: str, name: str) -> None:
+        self.connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
+        self.connection.execute("UPDATE newest SET name = ? WHERE name = ?", (name, table))
 
     def begin_staging(self, number: int) -> None:
         """Make a table for the records that are to replace a view's."""
@@ -307,14 +320,22 @@ class Writer:
         self._upsert(f"{_STAGED}{number}", keys, records)
 
     def take_over(self, number: int) -> None:
-        """Let the staged records be the view's; the old ones are left for `clean_up`."""
-        self.connection.execute(f"ALTER TABLE {_TABLE}{number} RENAME TO {_REPLACED}{number}")
-        self.connection.execute(f"ALTER TABLE {_STAGED}{number} RENAME TO {_TABLE}{number}")
+        """Let the staged records be the view's; the old ones are left over."""
+        self._rename(f"{_TABLE}{number}", f"{_REPLACED}{number}")
+        self._rename(f"{_STAGED}{number}", f"{_TABLE}{number}")
 
-    def clean_up(self) -> None:
-        """Drop what swaps have replaced, or have left unfinished: only for one who knows that no swap is at work."""
-        for table in _tables(self.connection, _STAGED) + _tables(self.connection, _REPLACED):
-            self.connection.execute(f"DROP TABLE {table}")
+    def left_over(self) -> list[str]:
+        """Return the tables that swaps have replaced, or are at work on, or have left unfinished."""
+        return _tables(self.connection, _STAGED) + _tables(self.connection, _REPLACED)
+
+    def remove_some(self, table: str) -> bool:
+        """Remove a batch of a table's records, with the last one the table; return whether there are more."""
+        end = self.connection.execute(f"SELECT key FROM {table} LIMIT 1 OFFSET ?", (BATCH_ROWS,)).fetchone()
+        if end is None:
+            self._remove(table)
+            return False
+        self.connection.execute(f"DELETE FROM {table} WHERE key < ?", end)
+        return True
 
     def _upsert(self, table: str, keys: np.ndarray | Blobs, records: Blobs) -> None:
         key_sql, key_parameters = _cut("key", keys)
@@ -327,11 +348,27 @@ class Writer:
             """,
             {"rows": len(records), **key_parameters, **record_parameters},
         )
+        # A table of a file that was made before these were noted has none.
+        self.connection.execute(
+            "UPDATE newest SET time = max(time, ?) WHERE name = ?", (_newest_of(records), table)
+        )
 
     def newest(self, view: ViewTable) -> bytes:
         """Return the newest event time in a view, as a record stores it."""
+        noted = self.connection.execute("SELECT time FROM newest WHERE name = ?", (view.table,)).fetchone()
+        if noted is not None:
+            return noted[0]
         sql = f"SELECT max(substr(record, 1, 8)) FROM {view.table}"
         return self.connection.execute(sql).fetchone()[0] or bytes(8)
+
+
+def _newest_of(records: Blobs) -> bytes:
+    """Return the newest event time of packed records, as they store it."""
+    if not len(records):
+        return bytes(_TIME_BYTES)
+    places = records.offsets[:-1, np.newaxis] + np.arange(_TIME_BYTES)
+    newest = np.frombuffer(records.data, np.uint8)[places].view(">u8").max()
+    return int(newest).to_bytes(_TIME_BYTES, "big")
 
 
 def _tables(connection: sqlite3.Connection, prefix: str) -> list[str]:

@@ -41,8 +41,7 @@ class Swap:
             self._check(writer)
             writer.declare(*self.view.id, self.view.keys, self.view.layout)
             writer.take_over(self.number)
-        with self.database.transaction() as writer:
-            writer.clean_up()
+        _clean_up(self.database)
 
     def _check(self, writer: Writer) -> None:
         if self.number not in writer.staged:
@@ -65,21 +64,31 @@ def swap(database: PackedDatabase, view: PackedView, newest: int | None) -> Iter
         try:
             yield begun
         except BaseException:
-            with database.transaction() as writer:
-                writer.clean_up()
+            _clean_up(database)
             raise
         if begun is not None:
             begun.finish()
 
 
 def _begin(database: PackedDatabase, view: PackedView, newest: int | None) -> Swap | None:
+    _clean_up(database)
     with database.transaction() as writer:
-        writer.clean_up()
         stored = writer.declare(*view.id, view.keys, view.layout)
         if newest is not None and stored_time(newest) < writer.newest(stored):
             return None
         writer.begin_staging(stored.number)
         return Swap(database, view, stored.number)
+
+
+def _clean_up(database: PackedDatabase) -> None:
+    """Remove what swaps have left: only for one who knows that no swap is at work."""
+    with database.transaction() as writer:
+        tables = writer.left_over()
+    for table in tables:
+        more = True
+        while more:
+            with database.transaction() as writer:
+                more = writer.remove_some(table)
 
 
 @contextmanager

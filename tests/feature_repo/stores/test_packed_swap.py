@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.errors import ContractError, DataError
-from feature_repo.stores.packed import Blobs, Field, Layout
-from feature_repo.stores.packed_db import PackedDatabase
+from feature_repo.stores import packed_db
+from feature_repo.stores.packed import Blobs, Field, Layout, stored_time
+from feature_repo.stores.packed_db import PackedDatabase, Writer
 from feature_repo.stores.packed_keys import INTEGER, KeyCodec
 from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_swap import swap
@@ -68,7 +69,7 @@ def test_nothing_is_seen_before_the_last_batch(database: PackedDatabase) -> None
         begun.write(*batch([3], 20, 2))
         assert read(database, [1, 2, 3]) == [1, 1, None]
     assert read(database, [1, 2, 3]) == [None, 20, 20]
-    assert tables(database) == {"views", "layouts", "view_1"}
+    assert tables(database) == {"views", "layouts", "newest", "view_1"}
 
 
 def test_the_swap_is_a_change_of_the_view(database: PackedDatabase) -> None:
@@ -108,7 +109,7 @@ def test_a_killed_process_leaves_the_old_records_and_the_next_swap_clears_up(dat
     assert read(database, [1]) == [5]
     replace(database, 6, 6, [1], [4])
     assert read(database, [1, 2, 3, 4]) == [6, None, None, 6]
-    assert tables(database) == {"views", "layouts", "view_1"}
+    assert tables(database) == {"views", "layouts", "newest", "view_1"}
 
 
 def test_a_process_killed_before_it_removed_the_old_records_leaves_the_new_ones(
@@ -117,23 +118,14 @@ def test_a_process_killed_before_it_removed_the_old_records_leaves_the_new_ones(
     push(database, [1], 1, 1)
     child = os.fork()
     if child == 0:
-        from feature_repo.stores.packed_db import Writer
-
-        done = Writer.clean_up
-        calls: list[int] = []
-
-        def die(writer: Writer) -> None:
-            calls.append(1)
-            done(writer) if len(calls) == 1 else os.kill(os.getpid(), signal.SIGKILL)
-
-        monkeypatch.setattr(Writer, "clean_up", die)
+        monkeypatch.setattr(Writer, "remove_some", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         replace(database, 2, 2, [2])
     os.waitpid(child, 0)
     assert read(database, [1, 2]) == [None, 2]
     assert "replaced_1" in tables(database)
     replace(database, 3, 3, [3])
     assert read(database, [1, 2, 3]) == [None, None, 3]
-    assert tables(database) == {"views", "layouts", "view_1"}
+    assert tables(database) == {"views", "layouts", "newest", "view_1"}
 
 
 def test_what_is_pushed_meanwhile_is_not_lost(database: PackedDatabase) -> None:
@@ -160,7 +152,7 @@ def test_an_error_leaves_the_view_as_it_was(database: PackedDatabase) -> None:
         begun.write(*batch([2], 2, 2))
         raise DataError("rows", expected="more", got="none", fix="Nothing.")
     assert read(database, [1, 2]) == [1, None]
-    assert tables(database) == {"views", "layouts", "view_1"}
+    assert tables(database) == {"views", "layouts", "newest", "view_1"}
 
 
 def test_a_view_that_is_dropped_meanwhile_is_said(database: PackedDatabase) -> None:
@@ -181,3 +173,37 @@ def test_two_swaps_wait_for_each_other(database: PackedDatabase) -> None:
     for thread in threads:
         thread.join()
     assert read(database, [1, 4, 9]) == [4, 4, None]
+
+
+def test_replaced_records_are_removed_a_batch_at_a_time(
+    database: PackedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(database, list(range(100)), 1, 1)
+    monkeypatch.setattr(packed_db, "BATCH_ROWS", 30)
+    left: list[bool] = []
+    remove = Writer.remove_some
+
+    def watched(writer: Writer, table: str) -> bool:
+        left.append(remove(writer, table))
+        return left[-1]
+
+    monkeypatch.setattr(Writer, "remove_some", watched)
+    replace(database, 2, 2, [1])
+    assert left == [True, True, True, False]
+    assert tables(database) == {"views", "layouts", "newest", "view_1"}
+
+
+def test_the_newest_time_of_a_file_that_noted_none_is_looked_for(database: PackedDatabase) -> None:
+    push(database, [1, 2], 1, 5)
+    push(database, [1, 2], 1, 3)
+    with database.transaction() as writer:
+        noted = writer.newest(writer.catalogue.views[VIEW.id])
+        writer.connection.execute("DELETE FROM newest")
+        assert noted == writer.newest(writer.catalogue.views[VIEW.id]) == stored_time(5)
+    push(database, [3], 1, 4)
+    with swap(database, VIEW, 4) as begun:
+        assert begun is None
+    replace(database, 2, 6, [1])
+    with database.transaction() as writer:
+        writer.connection.execute("UPDATE view_1 SET record = zeroblob(8)")
+        assert writer.newest(writer.catalogue.views[VIEW.id]) == stored_time(6), "noted from then on"
