@@ -28,7 +28,7 @@ from pydantic import NonNegativeInt, StrictStr
 
 from feature_repo.data_dir import resolve
 from feature_repo.stores.packed_clock import DATA
-from feature_repo.stores.packed_db import BATCH_ROWS, PackedDatabase
+from feature_repo.stores.packed_db import PackedDatabase
 from feature_repo.stores.packed_found import ViewRows
 from feature_repo.stores.packed_infra import PackedViewTable, planned_views
 from feature_repo.stores.packed_keys import Asked
@@ -36,6 +36,7 @@ from feature_repo.stores.packed_read import RecordCache, held_view, read_view
 from feature_repo.stores.packed_store import Batch, PackedOnlineStore, outdated
 from feature_repo.stores.packed_swap import swap
 from feature_repo.stores.packed_view import PackedView
+from feature_repo.stores.packed_writer import BATCH_ROWS
 
 
 class PackedSqliteOnlineStoreConfig(FeastConfigBaseModel):

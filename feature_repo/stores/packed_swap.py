@@ -17,8 +17,9 @@ import numpy as np
 
 from feature_repo.errors import ContractError
 from feature_repo.stores.packed import Blobs, stored_time
-from feature_repo.stores.packed_db import PackedDatabase, Writer
+from feature_repo.stores.packed_db import PackedDatabase
 from feature_repo.stores.packed_view import PackedView
+from feature_repo.stores.packed_writer import Writer
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def local_files(path: str, repo_path: Path) -> list[str]:
             full,
             expected="a Parquet file, a directory of them or a glob that matches some",
             got="nothing",
-            fix="Compute the view first, or correct the path of its source.",
+            fix="Run `rankhouse features build`, which computes the views, or correct the path of the view's source.",
         )
     return [file for match in matches for file in (local_files(match, repo_path) if os.path.isdir(match) else [match])]
 

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.stores.packed import Blobs, Field, Layout
-from feature_repo.stores.packed_db import BATCH_ROWS, PackedDatabase
+from feature_repo.stores.packed_db import PackedDatabase
 from feature_repo.stores.packed_keys import INTEGER, STRING, KeyCodec
 from feature_repo.stores.packed_rows import Rows
+from feature_repo.stores.packed_writer import BATCH_ROWS
 
 LAYOUT = Layout([Field("n", pa.int64())])
 WORDS = Layout([Field("n", pa.int64()), Field("text", pa.string())])

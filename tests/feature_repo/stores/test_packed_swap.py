@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.errors import ContractError, DataError
-from feature_repo.stores import packed_db
+from feature_repo.stores import packed_writer
 from feature_repo.stores.packed import Blobs, Field, Layout, stored_time
-from feature_repo.stores.packed_db import PackedDatabase, Writer
+from feature_repo.stores.packed_db import PackedDatabase
 from feature_repo.stores.packed_keys import INTEGER, KeyCodec
 from feature_repo.stores.packed_rows import Rows
 from feature_repo.stores.packed_swap import swap
 from feature_repo.stores.packed_view import PackedView
+from feature_repo.stores.packed_writer import Writer
 
 LAYOUT = Layout([Field("n", pa.int64())])
 VIEW = PackedView("p", "v", KeyCodec((("id", INTEGER),)), LAYOUT, 0, "event_timestamp", None, {}, None)
@@ -179,7 +180,7 @@ def test_replaced_records_are_removed_a_batch_at_a_time(
     database: PackedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(database, list(range(100)), 1, 1)
-    monkeypatch.setattr(packed_db, "BATCH_ROWS", 30)
+    monkeypatch.setattr(packed_writer, "BATCH_ROWS", 30)
     left: list[bool] = []
     remove = Writer.remove_some
 
