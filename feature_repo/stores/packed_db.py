@@ -230,6 +230,8 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.execute(statement)
     connection.execute("COMMIT")
     connection.execute("PRAGMA temp_store = MEMORY")
+    # What a writer looks through, such as records that were replaced, would count as its memory if it were mapped.
+    connection.execute("PRAGMA mmap_size = 0")
     connection.execute("CREATE TEMP TABLE row (n INTEGER PRIMARY KEY)")
     connection.execute(
         "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n + 1 < ?) "
