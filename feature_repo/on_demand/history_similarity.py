@@ -28,7 +28,15 @@ from feature_repo.first_stage import (
 from feature_repo.on_demand.codes import Codes, at_indices
 from feature_repo.on_demand.columns import SHARES, TIMES, Columns, PairFunction, held, on_demand_view
 from feature_repo.on_demand.learned import LearnedFunction, same_cut, sources_between
-from feature_repo.on_demand.lists import NumberedLists, RowLists, elements, padded, row_numbers
+from feature_repo.on_demand.lists import (
+    NumberedLists,
+    RowLists,
+    derived_lists,
+    elements,
+    held_elements,
+    padded,
+    row_numbers,
+)
 from feature_repo.on_demand.shared import Column, Shared
 
 if TYPE_CHECKING:
@@ -91,7 +99,7 @@ class _History:
 
         numbered = NumberedLists.of(items)
         start, length = numbered.lists.starts, numbered.lists.lengths
-        time = held(elements(times))
+        time = derived_lists(times, _moments)
         fading = np.empty(len(time))
         pair_loops.fade(time, start, length, _FADING, fading)
         code = listed.find(numbered.lists.values)
@@ -164,11 +172,16 @@ class _Neighbours:
             )
         else:
             listed = _Listed.of([_distinct(column) for column in ids], weights)
-        row = np.empty((len(ids), len(ids[0])), np.int64)
-        for place, (own, column) in enumerate(zip(row, ids, strict=True)):
-            np.multiply(row_numbers(column), len(ids), out=own)
-            own += place
+        rows = [row_numbers(column) for column in ids]
+        alike = all(row is rows[0] for row in rows)
+        row = (rows[0] if alike else np.stack(rows)) * len(ids) + np.arange(len(ids))[:, None]
         return cls(listed.items, row, listed.code, listed.weight, listed.length)
+
+
+def _moments(times: pa.ListArray) -> np.ndarray:
+    """Return the times in lists in microseconds, one list after the other."""
+    own = held_elements(times)
+    return held(elements(times)) if own is None else own
 
 
 def _distinct(column: Column) -> pa.ListArray:

@@ -18,6 +18,7 @@ from feature_repo.on_demand.columns import HELD, TIMES, numbers, seconds, valid
 from feature_repo.on_demand.shared import Column, Made, Shared
 
 _OFFSET = Struct("<i")
+_TWO_OFFSETS = Struct("<ii")
 _FIRST = np.zeros(1, np.int64)
 
 
@@ -122,20 +123,25 @@ def held_elements(lists: pa.ListArray) -> np.ndarray | None:
     dtype = HELD.get(lists.type.value_type.id)
     if dtype is None or lists.null_count:
         return None
-    values = lists.values
-    known, data = values.buffers()
+    values, (_, offsets, known, data) = lists.values, lists.buffers()
     if data is None or (known is not None and values.null_count):
         return None
-    start, stop = _bounds(lists)
+    start, stop = _bounds_in(offsets, lists)
     return np.frombuffer(data, dtype, stop - start, dtype.itemsize * (values.offset + start))
 
 
 def _bounds(lists: pa.ListArray) -> tuple[int, int]:
     """Return where the elements of lists begin and end."""
-    if not len(lists):
+    return _bounds_in(lists.buffers()[1], lists)
+
+
+def _bounds_in(offsets: pa.Buffer, lists: pa.ListArray) -> tuple[int, int]:
+    count, place = len(lists), 4 * lists.offset
+    if count == 1:
+        return _TWO_OFFSETS.unpack_from(offsets, place)
+    if not count:
         return 0, 0  # Arrow may hold no offsets at all
-    offsets, place = lists.buffers()[1], 4 * lists.offset
-    return *_OFFSET.unpack_from(offsets, place), *_OFFSET.unpack_from(offsets, place + 4 * len(lists))
+    return *_OFFSET.unpack_from(offsets, place), *_OFFSET.unpack_from(offsets, place + 4 * count)
 
 
 def _between(values: pa.Array, start: int, stop: int) -> pa.Array:
@@ -186,14 +192,13 @@ def _block(lists: Sequence[pa.ListArray], missing: float, dtype: DTypeLike) -> n
     values = [_numbers_in(column) if own is None else own for column, own in zip(lists, values, strict=True)]
     block = np.empty((len(values[0]) + 1, len(values)), dtype)
     block[-1] = missing
-    for column, own, of in zip(block.T, values, lists, strict=True):
-        if own.dtype.kind == "i" and of.type.value_type.id == TIMES.id:
-            np.divide(own, 1e6, out=column[:-1])
-        elif own.dtype.kind == "f" and block.dtype.kind == "i":
-            column[:-1] = np.nan_to_num(own, nan=missing)
-        else:
-            column[:-1] = own
-    if not np.isnan(missing) and block.dtype.kind == "f":
+    rounded = block.dtype.kind == "i"
+    for place, own in enumerate(values):
+        kind = own.dtype.kind
+        block[:-1, place] = np.nan_to_num(own, nan=missing) if rounded and kind == "f" else own
+        if kind == "i" and lists[place].type.value_type.id == TIMES.id:
+            block[:-1, place] /= 1e6
+    if not rounded and missing == missing:
         block[np.isnan(block)] = missing
     return block
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from ranking.serving.current import Current
 from ranking.serving.events import EventSink
 from ranking.serving.guard import Guard
 from ranking.serving.measured import Measured
-from ranking.serving.memory import keep_memory
+from ranking.serving.memory import keep_memory, settle
 from ranking.serving.metrics import Metrics
 from ranking.serving.path import RequestPath, require_known
 from ranking.serving.request import Answer, Ask
@@ -75,8 +74,7 @@ class Service:
         await asyncio.to_thread(self.events.start)
         await asyncio.to_thread(self.current.start)
         self.served.start()
-        gc.collect()
-        gc.freeze()
+        await asyncio.to_thread(settle)
         flusher = asyncio.create_task(self._flush())
         yield
         flusher.cancel()

@@ -8,7 +8,6 @@ first of them derives from it, the time of the request in seconds for one, the o
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -36,6 +35,7 @@ from feature_repo.on_demand import (
 from feature_repo.on_demand.columns import PairFunction
 from feature_repo.on_demand.shared import Shared, Values
 from feature_repo.workspace import Workspace
+from ranking.serving.memory import settle
 
 FUNCTIONS = (
     affinity, audience, context, history_similarity, recency, scorable, segment_taste, trend, vector_products,
@@ -79,9 +79,9 @@ def pairs(workspace: Workspace, many: int) -> list[Row]:
 
 def requests(functions: list[PairFunction], given: Given) -> list[Row]:
     """Measure requests: all functions one after the other, as in serving; return their medians and that of the sums."""
-    gc.collect()
-    gc.freeze()  # as serving does
-    spent = np.array([once(functions, given(number)) for number in range(REQUESTS)])[1:] * 1e3
+    once(functions, given(0))
+    settle()  # as a server does before its first request
+    spent = np.array([once(functions, given(number)) for number in range(1, REQUESTS)]) * 1e3
     named = zip(functions, np.median(spent, axis=0), strict=True)
     rows = [Row("300 candidates", function.name, "ms", float(middle)) for function, middle in named]
     return [*rows, Row("300 candidates", "all", "ms", median(spent.sum(axis=1).tolist()))]

@@ -10,7 +10,6 @@ stores of online_store.py: 500 pairs, 30 numbers in three views, vectors.
 from __future__ import annotations
 
 import argparse
-import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,6 +38,7 @@ from ranking.encoding import Encoding
 from ranking.serving.batch import all_users
 from ranking.serving.clock import ServingClock
 from ranking.serving.features import ModelColumns
+from ranking.serving.memory import settle
 from ranking.serving.path import RequestPath
 from ranking.serving.request import Ask
 
@@ -261,8 +261,7 @@ def measure(folder: Path, options: Options) -> tuple[list[Row], list[str]]:
     workspace = made(folder, options.scale)
     path = RequestPath.open(workspace)
     path.warm_up()
-    gc.collect()
-    gc.freeze()
+    settle()
     users: list[Any] = np.random.default_rng(1).permutation(all_users(workspace).to_numpy())[:100].tolist()
     if options.only_turns:
         with copied(workspace) as own, serving(own) as server:
