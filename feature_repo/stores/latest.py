@@ -62,7 +62,7 @@ class LatestRows:
     chosen_rows: int = field(default_factory=lambda: CHOSEN_ROWS)
 
     def parts(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield these columns of the rows, keys and times among them: of many in the order of keys, else of the file."""
+        """Yield these columns of the rows, keys and times among them: many by key, else in the order of the file."""
         if not self.keys:
             yield from (part for _, part in self.scan.batches(columns, self._chosen(None)))
             return

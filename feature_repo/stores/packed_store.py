@@ -120,10 +120,8 @@ class PackedOnlineStore(OnlineStore):
         newest, cut = view.newest([table])
         return self.replace_parts(config, view, newest, [view.since(table, cut)])
 
-    def replace_parts(
-        self, config: RepoConfig, view: PackedView, newest: int | None, parts: Iterable[pa.Table]
-    ) -> int:
-        """Do what `replace_view` does with rows that come in parts, `newest` their newest event time in microseconds."""
+    def replace_parts(self, config: RepoConfig, view: PackedView, newest: int | None, parts: Iterable[pa.Table]) -> int:
+        """Do what `replace_view` does with rows in parts, `newest` their newest event time in microseconds."""
         batches = (batch for part in parts for batch in view.packed(part, self.batch_rows))
         return self.replace_records(config, view, newest, batches)
 

@@ -116,9 +116,7 @@ class Writer:
             {"rows": len(records), **key_parameters, **record_parameters},
         )
         # A table of a file that was made before these were noted has none.
-        self.connection.execute(
-            "UPDATE newest SET time = max(time, ?) WHERE name = ?", (_newest_of(records), table)
-        )
+        self.connection.execute("UPDATE newest SET time = max(time, ?) WHERE name = ?", (_newest_of(records), table))
 
     def newest(self, view: ViewTable) -> bytes:
         """Return the newest event time in a view, as a record stores it."""

@@ -55,7 +55,14 @@ class Pull:
         clocks = [name for name in (self.time, self.created) if name]
         low, high = self._bounds(finest_unit(*(scan.schema.field(name).type for name in clocks)))
         found = LatestRows(
-            self._pruned(scan), self.keys, self.time, self.created, low, high, self._where, self.settings.spill_directory
+            self._pruned(scan),
+            self.keys,
+            self.time,
+            self.created,
+            low,
+            high,
+            self._where,
+            self.settings.spill_directory,
         )
         yield from map(self._finish, found.parts(columns))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def oracle(rows: pa.Table, low: int, high: int) -> dict[tuple[Any, int], int]:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
-def test_pieces_of_any_size_hold_the_latest_row_of_each_key(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+def test_pieces_of_any_size_hold_the_latest_row_of_each_key(
+    tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
     user = data.draw(st.sampled_from([st.sampled_from(["a", "b", "", "ab", "ü", None]), st.integers(-3, 3)]))
     row = st.tuples(user, st.integers(0, 3) | st.none(), st.integers(0, 9), st.integers(0, 3) | st.none())
     values = data.draw(st.lists(row, max_size=40))
@@ -70,9 +73,7 @@ def test_pieces_of_any_size_hold_the_latest_row_of_each_key(tmp_path_factory: py
     sizes = {name: data.draw(st.sampled_from([1, 5, 1 << 20])) for name in ("piece_rows", "chosen_rows")}
     parts = found(folder, low, high, **sizes)
     places = [
-        (u, i, p)
-        for part in parts
-        for u, i, p in zip(*(part[c].to_pylist() for c in (*KEYS, "place")), strict=True)
+        (u, i, p) for part in parts for u, i, p in zip(*(part[c].to_pylist() for c in (*KEYS, "place")), strict=True)
     ]
     assert len(places) == len({(u, i) for u, i, _ in places})
     assert {(u, i): p for u, i, p in places} == oracle(rows, low, high)
@@ -97,7 +98,7 @@ def test_many_rows_come_by_ranges_of_keys_and_leave_no_file(tmp_path: Path) -> N
     assert sum(part.num_rows for part in parts) == 3_000
     assert len(parts) > 3
     ends = [(part["user_id"].to_numpy().min(), part["user_id"].to_numpy().max()) for part in parts]
-    assert all(before[1] < after[0] for before, after in zip(ends[:-1], ends[1:], strict=True))
+    assert all(before[1] < after[0] for before, after in pairwise(ends))
     assert not list((tmp_path / "spill").iterdir())
 
 

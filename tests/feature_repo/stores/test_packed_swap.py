@@ -149,7 +149,7 @@ def test_an_older_swap_changes_nothing(database: PackedDatabase) -> None:
 
 def test_an_error_leaves_the_view_as_it_was(database: PackedDatabase) -> None:
     push(database, [1], 1, 1)
-    with pytest.raises(DataError), swap(database, VIEW, 2) as begun:
+    with pytest.raises(DataError), swap(database, VIEW, 2) as begun:  # noqa: PT012
         begun.write(*batch([2], 2, 2))
         raise DataError("rows", expected="more", got="none", fix="Nothing.")
     assert read(database, [1, 2]) == [1, None]
@@ -158,7 +158,7 @@ def test_an_error_leaves_the_view_as_it_was(database: PackedDatabase) -> None:
 
 def test_a_view_that_is_dropped_meanwhile_is_said(database: PackedDatabase) -> None:
     push(database, [1], 1, 1)
-    with pytest.raises(ContractError, match="Materialize it again"), swap(database, VIEW, 2) as begun:
+    with pytest.raises(ContractError, match="Materialize it again"), swap(database, VIEW, 2) as begun:  # noqa: PT012
         with database.transaction() as writer:
             writer.drop(*VIEW.id)
         begun.write(*batch([2], 2, 2))
