@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from feature_repo.stores.packed_answer import Answer
     from feature_repo.workspace import Workspace
 
+FIRST_USERS: Final = 16
+"""So many are done before the processes part: enough that every loop is compiled by then."""
 USERS_AT_ONCE: Final = 96
 ROWS_AT_ONCE: Final = 1 << 14
 """So many rows of the matrix are scored at a time: larger ones are given back to the system and asked for again."""
@@ -80,7 +82,8 @@ def recommend_many(
     """
     check_k(k, path.most_k())
     _check_context(path)
-    parts = [users.slice(start, USERS_AT_ONCE) for start in range(0, len(users), USERS_AT_ONCE)]
+    begins = [0, *range(FIRST_USERS, len(users), USERS_AT_ONCE)] if len(users) else []
+    parts = [users.slice(start, end - start) for start, end in pairwise([*begins, len(users)])]
     shared = forked if hasattr(os, "fork") and path.reader.forks and path.model.scorer.forks else _threaded
     lists = partial(_lists, path, k=k, now=now)
     # What the first part opens and compiles, forked processes have from their start.

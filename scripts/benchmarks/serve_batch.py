@@ -26,6 +26,8 @@ from report import Row, show
 from feature_repo.workspace import Workspace
 from ranking import model_store
 from ranking.recommend import recommend_all
+from ranking.serving.batch import FIRST_USERS, all_users, recommend_many
+from ranking.serving.clock import ServingClock
 from ranking.serving.path import RequestPath
 
 HERE: Final = Path(__file__).parent
@@ -45,9 +47,12 @@ def batch_cases(workspace: Workspace, case: str, k: int, trees: int | None) -> l
 
 
 def our_rates(workspace: Workspace, k: int) -> dict[str, float]:
-    """Return users per second: of the call, and of the command."""
+    """Return users per second: of the call in a process that has made lists before, and of the command."""
     out = workspace.data_dir.parent / "everyone.parquet"
-    RequestPath.open(workspace).warm_up()
+    path = RequestPath.open(workspace)
+    path.warm_up()
+    some = all_users(workspace)[:FIRST_USERS]
+    list(recommend_many(path, some, k, ServingClock(workspace).now()))
     start = perf_counter()
     written = recommend_all(workspace, out, k)
     warm = perf_counter() - start
