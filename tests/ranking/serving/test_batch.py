@@ -57,6 +57,7 @@ def test_everyone_gets_what_a_single_request_gives(
     order: OrderConfig,
     warm: bool,
 ) -> None:
+    monkeypatch.setattr(batch, "FIRST_USERS", 4)
     monkeypatch.setattr(batch, "USERS_AT_ONCE", 9)
     monkeypatch.setattr(batch, "ROWS_AT_ONCE", 50)
     path = opened(served, rules, order)
