@@ -41,8 +41,9 @@ def silent(what: str, done: int, total: int) -> None:
 class Stage:
     """Sources fitted at one cut, how many items each proposes per user, and the seconds that each has taken.
 
-    `skipped`: why a source that this log does not suit was left out, by name. `threads` work beside each other; their
-    number shows in no result.
+    `fitting`: how long the fits took together. Sources are fitted side by side and wait for each other's cores, so this
+    is less than the sum of `fit_seconds`. `skipped`: why a source that this log does not suit was left out, by name.
+    `threads` work beside each other; their number shows in no result.
     """
 
     interactions: Interactions
@@ -50,6 +51,7 @@ class Stage:
     depths: dict[str, int]
     allow_repeats: bool
     threads: int = 1
+    fitting: float = 0.0
     fit_seconds: dict[str, float] = field(default_factory=dict)
     score_seconds: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Stage:
         progress: Progress = silent,
     ) -> Stage:
         """Fit the sources in turn, two at a time where there are threads; those that can't learn here are left out."""
-        stage = cls(interactions, {}, {}, allow_repeats, threads)
+        stage, start = cls(interactions, {}, {}, allow_repeats, threads), perf_counter()
         progress("fit", 0, len(sources))
 
         def fit(source: CandidateSource) -> tuple[CandidateSource, float] | SourceSkipped:
@@ -81,6 +83,7 @@ class Stage:
                     continue
                 stage.sources[name], stage.fit_seconds[name] = fitted
                 stage.depths[name], stage.score_seconds[name] = depths[name], 0.0
+        stage.fitting = perf_counter() - start
         if not stage.sources:
             raise ConfigError(
                 "rankhouse.yaml, key candidates.sources",

@@ -154,7 +154,7 @@ def _print(reports: list[CutReport]) -> None:
     for cut in reports:
         table.add_row(
             f"{cut.cut:%Y-%m-%d %H:%M:%S}", f"{cut.users:,}", f"{cut.rows:,}", f"{cut.rows / max(cut.users, 1):.0f}",
-            f"{sum(cut.fit_seconds.values()):.1f}", f"{cut.seconds:.1f}",
+            f"{cut.fitting:.1f}", f"{cut.seconds:.1f}",
         )  # fmt: skip
     Console().print(table, *_notes({name: why for cut in reports for name, why in cut.skipped.items()}), sep="\n")
 

@@ -3,18 +3,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import sleep
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from candidate_gen import pipeline
 from candidate_gen.configured import configured_sources
 from candidate_gen.entity_table import cuts, read, write_candidates
 from candidate_gen.interactions import read_interactions
 from candidate_gen.pairs import NO_RANK
 from candidate_gen.partitions import partition_path, read_partition
-from candidate_gen.pipeline import Stage
+from candidate_gen.pipeline import Stage, _fit
 from feature_repo.errors import ConfigError, DataError, FutureError, MissingError
 from feature_repo.workspace import Workspace
 
@@ -384,3 +386,16 @@ def test_training_and_serving_take_one_path(make_workspace, random_events, tmp_p
     for view in views:
         own = served[view].filter(pa.compute.is_in(served[view]["user_id"], users))
         assert trained[view].equals(own.combine_chunks())
+
+
+def test_the_clock_time_of_fitting_is_part_of_the_whole_though_sources_overlap(
+    make_workspace, random_events, tmp_path, monkeypatch
+):
+    def slow(source, interactions, allow_repeats):
+        sleep(0.05)
+        return _fit(source, interactions, allow_repeats)[0], 60.0
+
+    monkeypatch.setattr(pipeline, "_fit", slow)
+    [report] = write_candidates(make_workspace(tmp_path / "d", random_events()), [CUT], "all")
+    assert sum(report.fit_seconds.values()) == 180
+    assert 0.05 <= report.fitting <= report.seconds < 60
