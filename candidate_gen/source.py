@@ -154,12 +154,3 @@ def seen_positions(interactions: Interactions, users: np.ndarray) -> tuple[np.nd
     known = np.flatnonzero(users >= 0)
     seen = interactions.seen[users[known]]
     return np.repeat(known, np.diff(seen.indptr)), seen.indices
-
-
-def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (items, scores) of the n best per row, best first; ties go to the smaller column.
-
-    `scores`: float32 (rows, items) without NaN. Both results have shape (rows, min(n, items)).
-    """
-    items = np.argsort(-scores, axis=1, kind="stable")[:, :n]
-    return items, np.take_along_axis(scores, items, axis=1)

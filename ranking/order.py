@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candidate_gen.source import top_n
-
 EMPTY = -1
 
 
@@ -50,10 +48,11 @@ def place_in_groups(groups: Groups, *keys: np.ndarray) -> np.ndarray:
 def top_rows(scores: np.ndarray, groups: Groups, k: int) -> np.ndarray:
     """Return the row numbers of the k best scores per group, int64 (groups, k), -1 beyond a short group.
 
-    Equal scores keep row order, so rows sorted by item id break ties towards the smaller id.
+    Equal scores keep row order, so rows sorted by item id break ties towards the smaller id. A row that scores minus
+    infinity is in no list.
     """
-    width = max(int(groups.sizes.max(initial=0)), k)
-    padded = np.full((len(groups.sizes), width), -np.inf, np.float64)
-    padded[groups.number(), groups.place()] = scores
-    places, best = top_n(padded, k)
-    return np.where(np.isneginf(best), EMPTY, places + groups.starts[:, None])
+    from ranking.best_loop import fill_best
+
+    best = np.full((len(groups.sizes), k), EMPTY, np.int64)
+    fill_best(np.ascontiguousarray(scores, np.float64), groups.sizes.astype(np.int64, copy=False), best)
+    return best

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from candidate_gen.interactions import Interactions
 from candidate_gen.popularity import RecentPopularity
 from candidate_gen.selection import best
-from candidate_gen.source import CandidateSource, SourceSkipped, top_n
+from candidate_gen.source import CandidateSource, SourceSkipped
 from feature_repo.errors import ConfigError
 
 FEW_VALUES = st.sampled_from([np.float32(value) for value in (-2, -1, -0.0, 0, 1, 1, 3, math.nan)])
@@ -57,12 +57,6 @@ def test_best_equals_a_full_sort_with_ties_nulls_and_exclusions(scores, n, floor
 def test_best_leaves_its_input_alone_and_takes_read_only_scores():
     scores = np.broadcast_to(np.array([1, 2, 2, np.nan], np.float32), (3, 4))
     assert best(scores, 2, excluded=(np.array([1]), np.array([1]))).item.tolist() == [1, 2, 2, 0, 1, 2]
-
-
-def test_top_n_breaks_ties_by_column():
-    items, values = top_n(np.array([[1, 3, 3], [2, 2, 2]], np.float32), 2)
-    assert items.tolist() == [[1, 2], [0, 1]]
-    assert values.tolist() == [[3, 3], [2, 2]]
 
 
 def test_proposals_and_scores_agree_and_nobody_gets_what_they_consumed(random_log):

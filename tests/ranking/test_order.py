@@ -6,17 +6,19 @@ from hypothesis import strategies as st
 
 from ranking.order import Groups, groups_of, place_in_groups, top_rows
 
+NOTHING = float("-inf")
 SCORED = st.lists(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12), max_size=6)
 
 
 @settings(derandomize=True, max_examples=80, deadline=None)
-@given(SCORED, st.integers(1, 5))
+@given(st.lists(st.lists(st.sampled_from([NOTHING, -1.0, 0.0, 2.0]), min_size=1, max_size=12)), st.integers(1, 5))
 def test_top_rows_equals_sorting_each_group(scored: list[list[float]], k: int) -> None:
     groups = Groups(np.array([len(group) for group in scored], np.int64))
     scores = np.array([score for group in scored for score in group])
     expected, start = [], 0
     for group in scored:
-        best = sorted(range(len(group)), key=lambda place: (-group[place], place))[:k]
+        listed = [place for place, score in enumerate(group) if score > NOTHING]
+        best = sorted(listed, key=lambda place: (-group[place], place))[:k]
         expected.append([start + place for place in best] + [-1] * (k - len(best)))
         start += len(group)
     assert top_rows(scores, groups, k).tolist() == expected
