@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,18 +32,28 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 
+TRUTH: Final = "truth"
+Shown = Callable[[str, pa.Table], None]
+"""Called with what is judged, by name: `truth` (user_id, item_id) and every ranking (user_id, item_id, rank)."""
+
+
+def unseen(name: str, table: pa.Table) -> None:
+    """A Shown that keeps nothing."""
+
+
 def evaluate(
     workspace: Workspace,
     *,
     model: str | None = None,
     k: int = 10,
     by: Sequence[str] = (),
+    shown: Shown = unseen,
     progress: Progress = silent,
 ) -> tuple[Evaluation, pa.Table]:
     """Evaluate a model (default: the current one) on the test window; return the report and the two-stage lists.
 
     `by` names user attributes to tell the judged users apart by. The lists hold k items for every user who has
-    candidates at the test cut: user_id, item_id, rank, score.
+    candidates at the test cut: user_id, item_id, rank, score. `shown` gets all that is judged, users who are judged only.
     """
     manifest = model_store.read_manifest(workspace, model)
     _check_test_is_unseen(workspace, manifest)
@@ -55,7 +65,7 @@ def evaluate(
         split = read_split(workspace, connection, truth, by)
     scores = score_offline(workspace, loaded, with_cut(rows.select([USER, ITEM]), test.start), progress=progress)
     lists = top_lists(rows, scores, user_groups(rows), max(k, *DEPTHS))
-    report = _report(workspace, manifest, of_users(rows, truth.users), lists, truth, split, k)
+    report = _report(workspace, manifest, of_users(rows, truth.users), lists, truth, split, k, shown)
     return report, lists.filter(pc.less_equal(lists[RANK], k))
 
 
@@ -92,11 +102,21 @@ def _check_sources(workspace: Workspace, rows: pa.Table) -> None:
 
 
 def _report(
-    workspace: Workspace, manifest: ModelManifest, rows: pa.Table, lists: pa.Table, truth: Truth, split: Split, k: int
+    workspace: Workspace,
+    manifest: ModelManifest,
+    rows: pa.Table,
+    lists: pa.Table,
+    truth: Truth,
+    split: Split,
+    k: int,
+    shown: Shown,
 ) -> Evaluation:
     seed, main = workspace.config.ranker.seed, f"ndcg@{k}"
     rankings = {name: source_lists(rows, name) for name in workspace.config.candidates.sources}
     rankings |= {UNION: union_lists(rows), TWO_STAGE: lists}
+    shown(TRUTH, truth.pairs)
+    for name, ranking in rankings.items():
+        shown(name, of_users(ranking.filter(pc.less_equal(ranking[RANK], k)), truth.users))
     values = {name: score_lists(ranking, truth, k) for name, ranking in rankings.items()}
     lines = [line(name, ranking, values[name], truth, split, k) for name, ranking in rankings.items()]
     ours = values[TWO_STAGE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from feature_repo.columns import ITEM, RANK, SCORE, USER
 from ranking.order import EMPTY, Groups, top_rows
+from ranking.protocol import Protocol, with_protocol
 
 GROUP_ROWS: Final = 100_000
 
@@ -25,6 +26,12 @@ def top_lists(rows: pa.Table, scores: np.ndarray, groups: Groups, k: int) -> pa.
     kept = best != EMPTY
     chosen = rows.select([USER, ITEM]).take(pa.array(best[kept]))
     return chosen.append_column(RANK, pa.array(ranks[kept])).append_column(SCORE, pa.array(scores[best[kept]]))
+
+
+def write_judged(tables: Mapping[str, pa.Table], protocol: Protocol, folder: Path) -> None:
+    """Write what was judged, a Parquet file each, all of them with the protocol."""
+    for name, table in tables.items():
+        write_lists(with_protocol(table, protocol), folder / f"{name}.parquet")
 
 
 def write_lists(lists: pa.Table, path: Path) -> None:

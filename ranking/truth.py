@@ -55,6 +55,11 @@ class Truth:
         """How many items are relevant to each user, int64 (users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
+    @property
+    def pairs(self) -> pa.Table:
+        """The relevant pairs in own ids: user_id, item_id."""
+        return pa.table({USER: self.users.take(pa.array(self.user)), ITEM: self.items})
+
     def position(self, users: pa.Array) -> np.ndarray:
         """Return int64 positions of own user ids in `users`, -1 for a user who is not judged."""
         return _code(users, self.users)

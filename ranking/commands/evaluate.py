@@ -10,6 +10,8 @@ import typer
 from ranking.commands.options import ConfigFile, DataDir, JsonFile
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from feature_repo.workspace import Workspace
 
 
@@ -20,7 +22,12 @@ def evaluate(
         list[str] | None, typer.Option(help="User attribute to tell users apart by; may be given more than once.")
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Write the lists as Parquet: user_id, item_id, rank, score.")
+        Path | None,
+        typer.Option(help="Write the lists as Parquet: user_id, item_id, rank, score. ranking/README.md: how to judge."),
+    ] = None,
+    export_all: Annotated[
+        Path | None,
+        typer.Option(help="Write all that was judged to this folder: the truth, every source, union and two-stage."),
     ] = None,
     serving: Annotated[
         bool, typer.Option("--serving", help="Also: what every rule costs and every order changes, each alone.")
@@ -38,15 +45,19 @@ def evaluate(
     from feature_repo.workspace import Workspace
     from ranking import looks
     from ranking.evaluate import evaluate as evaluate_model
+    from ranking.evaluate import unseen
     from ranking.evaluation import TWO_STAGE, report_path, write_report
-    from ranking.export import write_lists
+    from ranking.export import write_judged, write_lists
     from ranking.json_file import write_json
     from ranking.progress import shown_progress
+    from ranking.protocol import protocol_of, with_protocol
     from ranking.report import render
 
     workspace = Workspace.open(data_dir, config)
+    judged: dict[str, pa.Table] = {}
+    keep = unseen if export_all is None else judged.__setitem__
     with shown_progress() as progress:
-        report, lists = evaluate_model(workspace, model=model, k=k, by=by or (), progress=progress)
+        report, lists = evaluate_model(workspace, model=model, k=k, by=by or (), shown=keep, progress=progress)
     write_report(report, report_path(workspace))
     write_json(json, report)
     ndcg = report.line(TWO_STAGE).metrics[f"ndcg@{k}"]
@@ -55,8 +66,11 @@ def evaluate(
     console.print(render(report))
     console.print(looks.sentence(count))
     if export is not None:
-        write_lists(lists, export)
+        write_lists(with_protocol(lists, protocol_of(workspace, report)), export)
         console.print(f"{lists.num_rows:,} recommendations in {export}")
+    if export_all is not None:
+        write_judged(judged, protocol_of(workspace, report), export_all)
+        console.print(f"{len(judged)} files in {export_all}: the truth and what every ranking shows its users")
     if serving:
         show_serving(workspace, report.model, k)
 
