@@ -166,13 +166,21 @@ class KeyCodec:
         if len(arrays) == 1:
             whole = arrays[0].type == pa.int64() and not arrays[0].null_count
             numbers = arrays[0].to_numpy(zero_copy_only=False) if whole else None
-            return Asked(lambda: _apart(self.to_list(arrays)), numbers)
+            return Asked(lambda: self._told(arrays[0]), numbers)
         if rows < _FEW or any(array.null_count for array in arrays[:-1]):
             return Asked.of(self.to_list(arrays))
         if not constant:
             return Asked(lambda: _apart(self.to_list(arrays)), runs=_runs(arrays))
         last = KeyCodec(self.parts[-1:]).asked(arrays[-1:])
         return Asked(lambda: _apart(self.to_list(arrays)), head=_head(arrays, 0), rest=last)
+
+    def _told(self, column: pa.Array) -> Apart:
+        """Tell the distinct keys of one column apart, in the order in which they come, before they are Python's."""
+        if column.null_count:
+            return _apart(self.to_list([column]))
+        coded = column.dictionary_encode()
+        keys = self.to_list([coded.dictionary])
+        return keys, None if len(keys) == len(column) else coded.indices.to_numpy().astype(np.int64)
 
     def last_parts(self, keys: Sequence[bytes], head: bytes) -> np.ndarray | list[bytes]:
         """Return the last part of composite keys that begin with `head` and have one part more."""

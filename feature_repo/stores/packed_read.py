@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from feature_repo.stores.number_places import NumberPlaces
 from feature_repo.stores.packed import Layout
 from feature_repo.stores.packed_db import Catalogue, Snapshot, ViewTable
 from feature_repo.stores.packed_found import ViewRows, of_one_schema, rows_of
@@ -22,8 +23,6 @@ _ENTRY_BYTES: Final = 150
 """What a record costs beside its own bytes: its key, the objects, its place in the dictionary."""
 _OPENED: Final = 4
 """How many times its records' bytes an opened row may take, with what was decoded of it."""
-_SPARSE: Final = 4
-"""Integer keys are looked up in an array where it need not be more than so many times as long as they are many."""
 _NEIGHBOURS: Final = 4
 """A user's rows are held together where there are at most so many times as many as a request asks for."""
 
@@ -45,18 +44,9 @@ class OpenedRows:
     def index(self, asked: Asked) -> np.ndarray:
         """Return the row of each row of a request."""
         if asked.numbers is not None and self._numbers is not None:
-            return self._places(asked.numbers)
+            return self._number_places.find(asked.numbers)
         found = np.fromiter((self._place.get(key, len(self.keys)) for key in asked.keys), np.int64, len(asked.keys))
         return found if asked.index is None else found[asked.index]
-
-    def _places(self, asked: np.ndarray) -> np.ndarray:
-        direct = self._direct
-        if direct is not None:
-            first, places = direct
-            return places[np.minimum((asked - first).view(np.uint64), np.uint64(len(places) - 1))]
-        numbers = self._numbers
-        found = np.minimum(np.searchsorted(numbers, asked), len(numbers) - 1)
-        return np.where(numbers[found] == asked, found, len(numbers))
 
     @cached_property
     def _place(self) -> dict[Key, int]:
@@ -72,15 +62,8 @@ class OpenedRows:
         return np.array(self.keys, np.int64) if whole else None
 
     @cached_property
-    def _direct(self) -> tuple[np.int64, np.ndarray] | None:
-        """Where the integers from the first key on lie, the last entry for all beyond; None where keys are sparse."""
-        numbers = self._numbers
-        first, count = numbers[0], int(numbers[-1]) - int(numbers[0]) + 1
-        if count > _SPARSE * len(numbers):
-            return None
-        places = np.full(count + 1, len(numbers), np.int64)
-        places[numbers - first] = np.arange(len(numbers))
-        return first, places
+    def _number_places(self) -> NumberPlaces:
+        return NumberPlaces.of(self._numbers)
 
 
 class RecordCache:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from feature_repo.columns import ITEM, TIME
 from feature_repo.errors import DataError, MissingError
+from feature_repo.on_demand.codes import Codes
+from feature_repo.stores.number_places import NumberPlaces
 from ranking.serving.request import ItemId, UserId
 
 if TYPE_CHECKING:
@@ -88,16 +90,21 @@ class Catalogue:
     def places(self, items: pa.Array) -> np.ndarray:
         """Return the position of every item, -1 for an unknown one."""
         if not pa.types.is_integer(self.items.type):
-            return np.fromiter((self._place.get(item, -1) for item in items.to_pylist()), np.int64, len(items))
-        known, wanted = self.items.to_numpy(), items.to_numpy(zero_copy_only=False)
-        if not len(known):
-            return np.full(len(wanted), -1)
-        found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[found] == wanted, found, -1)
+            return self._codes.find(items).astype(np.int64) - 1
+        if not len(self.items):
+            return np.full(len(items), -1)
+        missing = items.is_null().to_numpy(zero_copy_only=False) if items.null_count else False
+        wanted = (items.fill_null(0) if items.null_count else items).to_numpy()
+        found = self._numbers.find(wanted)
+        return np.where((found == len(self.items)) | missing, -1, found)
 
     @cached_property
-    def _place(self) -> dict[str, int]:
-        return {item: place for place, item in enumerate(self.items.to_pylist())}
+    def _numbers(self) -> NumberPlaces:
+        return NumberPlaces.of(self.items.to_numpy())
+
+    @cached_property
+    def _codes(self) -> Codes:
+        return Codes.of(self.items)
 
     def titles_of(self, items: pa.Array) -> list[str]:
         """Return the titles of known items, empty where there is none."""

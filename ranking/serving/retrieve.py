@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -54,18 +56,17 @@ class Retriever:
     def retrieve_many(self, users: Sequence[UserId], now: datetime, explore: int, seed: int) -> list[Retrieved]:
         """Return the candidates of each user."""
         stored, history = self._stored(users, now)
-        near = self._near(history)
-        found = []
-        for number, user in enumerate(users):
-            own = stored.of(number)[: self.settings.max_candidates]
-            if not len(own) and not len(near.of(number)):
-                found.append(self._popular(history.of(number)))
-                continue
-            parts = {STORED: own, NEIGHBOURS: near.of(number)}
-            if explore:
-                parts[EXPLORATION] = self.catalogue.places(self._explored(user, explore, seed))
-            found.append(self._union(parts))
-        return found
+        stored, near = stored.first(self.settings.max_candidates), self._near(history)
+        parts = {STORED: stored, NEIGHBOURS: near}
+        if explore:
+            tried = [self.catalogue.places(self._explored(user, explore, seed)) for user in users]
+            parts[EXPLORATION] = _Places.joined(tried)
+        known = (stored.lengths + near.lengths > 0).tolist()
+        merged = self._union(parts, len(users))
+        return [
+            one if found else self._popular(history.of(number))
+            for number, (one, found) in enumerate(zip(merged, known, strict=True))
+        ]
 
     def neighbours(self, items: pa.Array, most: int) -> tuple[pa.Array, np.ndarray]:
         """Return what goes with these items by the published neighbour lists, best first, and summed weights.
@@ -78,7 +79,7 @@ class Retriever:
 
     def _near(self, history: _Places) -> _Places:
         latest, most = history.first(self.settings.latest_events), self.settings.neighbours
-        groups = len(latest.starts) - 1
+        groups = len(latest.lengths)
         owner, near, _ = self.index.nearest(latest.owner, latest.values, groups, most)
         return _Places(np.searchsorted(owner, np.arange(groups + 1)), near)
 
@@ -94,16 +95,23 @@ class Retriever:
         places = {name: _Places.read(found.array(name), self.catalogue) for name in columns}
         return places.get(CANDIDATE_ITEMS, nothing), places.get(HISTORY_ITEMS, nothing)
 
-    def _union(self, parts: dict[str, np.ndarray]) -> Retrieved:
-        """Merge proposed places into ascending distinct items with everyone who proposed them."""
-        marks = {}
-        for name, places in parts.items():
-            if len(places):
-                marks[name] = np.zeros(len(self.catalogue.items), bool)
-                marks[name][places] = True
-        chosen = np.flatnonzero(np.logical_or.reduce(list(marks.values())))
-        items = self.catalogue.items.take(pa.array(chosen))
-        return Retrieved(items, {name: mark[chosen] for name, mark in marks.items()})
+    def _union(self, parts: dict[str, _Places], users: int) -> list[Retrieved]:
+        """Merge each user's proposed places into ascending distinct items with everyone who proposed them."""
+        width = len(self.catalogue.items)
+        marks = np.zeros(users * width, np.uint8)
+        for bit, places in enumerate(parts.values()):
+            marks[places.owner * width + places.values] |= np.uint8(1 << bit)
+        chosen = np.flatnonzero(marks)
+        marks, starts = marks[chosen], np.searchsorted(chosen, np.arange(users + 1) * width).tolist()
+        items = self.catalogue.items.take(pa.array(chosen % max(width, 1)))
+        proposed = {name: marks & np.uint8(1 << bit) != 0 for bit, name in enumerate(parts)}
+        return [
+            Retrieved(
+                items.slice(start, end - start),
+                {name: proposed[name][start:end] for name, places in parts.items() if places.lengths[number]},
+            )
+            for number, (start, end) in enumerate(pairwise(starts))
+        ]
 
     def _popular(self, history: np.ndarray) -> Retrieved:
         items, scores = self.catalogue.popular()
@@ -136,9 +144,18 @@ class _Places:
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
         return cls(before[np.append(lists.starts, len(places))], places[known])
 
+    @classmethod
+    def joined(cls, lists: Sequence[np.ndarray]) -> Self:
+        starts = np.cumsum([0, *map(len, lists)])
+        return cls(starts, np.concatenate(lists))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
     @property
     def owner(self) -> np.ndarray:
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def of(self, number: int) -> np.ndarray:
         return self.values[self.starts[number] : self.starts[number + 1]]

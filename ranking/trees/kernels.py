@@ -71,12 +71,12 @@ def code_categories(columns, begin, rows, categories, first_row, places, ends, c
                 for row in range(rows):
                     codes[first_row + number, row] = categories.codes[start + places[row]]
                 continue
-            row = 0
-            for run in range(runs):
-                code = categories.codes[start + places[row]]
-                for same in range(row, ends[run]):
-                    codes[first_row + number, same] = code
-                row = ends[run]
+            # From the last run on, each over all rows of the block up to its end: loops of one length have no remainder.
+            for run in range(runs - 1, -1, -1):
+                code, final = categories.codes[start + places[ends[run] - 1]], np.uint8(ends[run] - 1)
+                for row in range(BLOCK):
+                    before = codes[first_row + number, row]
+                    codes[first_row + number, row] = code if np.uint8(row) <= final else before
 
 
 @njit(types.void(_bytes, _TESTS, _bytes, _float64), nogil=True)
