@@ -1,9 +1,10 @@
 """Loops over pairs in machine code: NumPy would first gather the lists of every pair, then pass over them many times.
 
 What a pair reads lies far from what the one before it read, so the processor is told some pairs ahead. Sums run in
-the order of the lists, so a pair has the same bits among 300 as among a million. Whoever calls these imports them
-where they are called: a process compiles them once, in some seconds. The machine code is not kept on disk, from where
-numba would read it back by pickle.
+the order of the lists, so a pair has the same bits among 300 as among a million. Where it was measured to help, an
+index that was read is made unsigned: numba asks of any other whether it counts from the end. Whoever calls these
+imports them where they are called: a process compiles them once, in some seconds. The machine code is not kept on disk,
+from where numba would read it back by pickle.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _prefetch_list(starts, lengths, codes, right, pair):
 def find(table, keys, order, wanted):
     """Return where a key first stands (`on_demand.codes.Lookup`), -1 where it does not."""
     if len(table):
-        return np.int64(table[wanted])
+        return np.int64(table[np.uintp(wanted)])
     low, high = 0, len(keys)
     while low < high:
         middle = (low + high) // 2
@@ -168,34 +169,39 @@ def lifts(
     windows = events.shape[1]
     shares, lifted, best = np.empty(windows), np.empty(windows), np.empty(windows)
     for pair in range(len(left)):
-        start, count = starts[right[pair]], lengths[right[pair]]
+        own = np.uintp(right[pair])
+        start, count = starts[own], lengths[own]
         if pair + 8 < len(left) and len(table):
-            ahead = pair + 8
-            for group in range(starts[right[ahead]], starts[right[ahead]] + lengths[right[ahead]]):
-                _prefetch(table, (left[ahead] + codes[group]) * table.itemsize)
-                _prefetch(table, (left[ahead] + attributes[group]) * table.itemsize)
-            ahead = pair + 4
-            for group in range(starts[right[ahead]], starts[right[ahead]] + lengths[right[ahead]]):
-                _prefetch_row(events, table[left[ahead] + codes[group]])
-                _prefetch_row(events, table[left[ahead] + attributes[group]])
-                _prefetch_row(values, table[left[ahead] + codes[group]])
+            first, ahead = left[pair + 8], np.uintp(right[pair + 8])
+            for group in range(starts[ahead], starts[ahead] + lengths[ahead]):
+                _prefetch(table, (first + codes[np.uintp(group)]) * table.itemsize)
+                _prefetch(table, (first + attributes[np.uintp(group)]) * table.itemsize)
+            first, ahead = left[pair + 4], np.uintp(right[pair + 4])
+            for group in range(starts[ahead], starts[ahead] + lengths[ahead]):
+                place = table[np.uintp(first + codes[np.uintp(group)])]
+                _prefetch_row(events, place)
+                _prefetch_row(events, table[np.uintp(first + attributes[np.uintp(group)])])
+                _prefetch_row(values, place)
         for window in range(windows):
             shares[window] = lifted[window] = 0.0
             best[window] = np.nan
         valued, total = 0, 0.0
-        for group in range(start, start + count):
+        for number in range(start, start + count):
+            group = np.uintp(number)
             place = find(table, keys, order, left[pair] + codes[group])
             attribute = find(table, keys, order, left[pair] + attributes[group])
             prior = priors[group]
+            row = np.uintp(place if place >= 0 else len(events) - 1)
+            whole = np.uintp(attribute if attribute >= 0 else len(events) - 1)
             for window in range(windows):
-                mine, all_of_it = events[place, window], events[attribute, window]
+                mine, all_of_it = events[row, window], events[whole, window]
                 share = (mine + prior_events * prior) / (all_of_it + prior_events)
                 lift = share / prior
                 shares[window] += share
                 lifted[window] += lift
-                if group == start or not lift <= best[window]:
+                if number == start or not lift <= best[window]:
                     best[window] = lift
-            value = np.float64(values[place, 0])
+            value = np.float64(values[row, 0])
             if value == value:
                 valued += 1
                 total += value
@@ -223,8 +229,8 @@ def _met(places, listed, met):
     """
     count = 0
     for column in range(len(listed)):
-        met[count] = column
-        count += places[listed[column]] != 0
+        met[np.uintp(count)] = column
+        count += places[np.uintp(listed[np.uintp(column)])] != 0
     return count
 
 
@@ -262,12 +268,13 @@ def similarities(
     met = np.empty(listed.shape[1] + 1, np.int64)
     known = np.int64(-1)
     for number in range(len(order)):
-        pair = order[number]
+        pair = np.uintp(order[number])
         if number + 3 < len(order):
+            ahead = np.uintp(order[number + 3])
             for source in range(len(lists)):
-                _prefetch_row(listed, lists[source, order[number + 3]])
-                _prefetch_row(weights, lists[source, order[number + 3]])
-            _prefetch(sizes, lists[0, order[number + 3]] * sizes.itemsize)
+                _prefetch_row(listed, lists[source, ahead])
+                _prefetch_row(weights, lists[source, ahead])
+            _prefetch(sizes, lists[0, ahead] * sizes.itemsize)
         owner = history[pair]
         if owner != known:
             if known >= 0:
@@ -305,16 +312,18 @@ def _products(left, right, size):
     one, two, three, four = 0.0, 0.0, 0.0, 0.0
     own, other, third, fourth = 0.0, 0.0, 0.0, 0.0
     whole = size - size % 4
-    for place in range(0, whole, 4):
-        first, second = np.float64(right[place]), np.float64(right[place + 1])
+    for begin in range(0, whole, 4):
+        place = np.uintp(begin)
+        then, next_one, last = place + np.uintp(1), place + np.uintp(2), place + np.uintp(3)
+        first, second = np.float64(right[place]), np.float64(right[then])
         one += np.float64(left[place]) * first
         own += first * first
-        two += np.float64(left[place + 1]) * second
+        two += np.float64(left[then]) * second
         other += second * second
-        first, second = np.float64(right[place + 2]), np.float64(right[place + 3])
-        three += np.float64(left[place + 2]) * first
+        first, second = np.float64(right[next_one]), np.float64(right[last])
+        three += np.float64(left[next_one]) * first
         third += first * first
-        four += np.float64(left[place + 3]) * second
+        four += np.float64(left[last]) * second
         fourth += second * second
     for place in range(whole, size):
         value = np.float64(right[place])
@@ -331,11 +340,11 @@ def products(fit, left_row, right_row, left, right, left_sizes, right_sizes, dot
 
     NaN where two sizes differ, where there is no vector, where the pair is not of one `fit`; the cosine of zeros, too.
     """
-    known, length = np.int64(-1), 0.0
+    known, length = np.uintp(len(left)), 0.0
     for pair in range(len(dot)):
         if pair + 8 < len(dot):
             _prefetch_row(right, right_row[pair + 8])
-        one, other = left_row[pair], right_row[pair]
+        one, other = np.uintp(left_row[pair]), np.uintp(right_row[pair])
         dot[pair] = cosine[pair] = np.nan
         if not fit[pair] or not left_sizes[one] or left_sizes[one] != right_sizes[other]:
             continue
@@ -356,8 +365,9 @@ def ages(now, row, times, out):
     for pair in range(len(now)):
         if pair + 16 < len(now):
             _prefetch_row(times, row[pair + 16])
+        own = np.uintp(row[pair])
         for name in range(times.shape[1]):
-            out[name, pair] = (now[pair] - times[row[pair], name]) / DAY
+            out[name, pair] = (now[pair] - times[own, name]) / DAY
 
 
 @_compiled(_numbers, _int64s, _matrix, _numbers, _out)
@@ -370,9 +380,10 @@ def trends(now, row, block, days, out):
     for pair in range(len(now)):
         if pair + 16 < len(now):
             _prefetch_row(block, row[pair + 16])
+        own = np.uintp(row[pair])
         for window in range(windows):
-            long, events = days[window], block[row[pair], windows + window]
-            age = (now[pair] - block[row[pair], window]) / DAY
+            long, events = days[window], block[own, windows + window]
+            age = (now[pair] - block[own, window]) / DAY
             slope = 12 * events * (long / 2 - age) / long**3 if events != 0 else 0.0
             out[window, pair] = slope
             out[windows + window, pair] = slope * long / (events / long + 1)

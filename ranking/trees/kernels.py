@@ -41,14 +41,18 @@ def code_numbers(columns, begin, rows, numbers, values, places, codes):
                 value = values[row]
                 below = np.int32(one < value) + np.int32(two < value)
                 places[row] += below + np.int32(three < value) + np.int32(four < value)
+        few = numbers.start[feature + 1] - numbers.start[feature] <= PLACES
         for code_row in range(numbers.first[feature], numbers.first[feature + 1]):
-            shift, default = numbers.shift[code_row], numbers.default[code_row]
-            zero_missing = numbers.zero_missing[code_row]
+            shift, default = numbers.shift[code_row], np.int32(numbers.default[code_row])
+            if few and not numbers.zero_missing[code_row]:
+                for row in range(BLOCK):
+                    codes[code_row, row] = np.uint8(default if values[row] != values[row] else places[row])
+                continue
             for row in range(BLOCK):
                 value = values[row]
-                code = np.uint8(min(max(places[row] - shift, np.int32(0)), np.int32(PLACES)))
-                missing = value != value or (zero_missing and value == 0)
-                codes[code_row, row] = default if missing else code
+                code = min(max(places[row] - shift, np.int32(0)), np.int32(PLACES))
+                missing = value != value or (numbers.zero_missing[code_row] and value == 0)
+                codes[code_row, row] = np.uint8(default if missing else code)
 
 
 @njit(types.void(_matrix, types.int64, types.int64, _CATEGORIES, types.int64, _int32, _int32, _bytes), nogil=True)
@@ -71,7 +75,7 @@ def code_categories(columns, begin, rows, categories, first_row, places, ends, c
                 for row in range(rows):
                     codes[first_row + number, row] = categories.codes[start + places[row]]
                 continue
-            # From the last run on, each over all rows of the block up to its end: loops of one length have no remainder.
+            # From the last run on, each over all rows of the block up to its end: a loop of one length has no remainder.
             for run in range(runs - 1, -1, -1):
                 code, final = categories.codes[start + places[ends[run] - 1]], np.uint8(ends[run] - 1)
                 for row in range(BLOCK):
@@ -90,9 +94,11 @@ def add_trees(codes, tests, picks, sums):
             for row in range(BLOCK):
                 on_left, on_right = picks[left, row], picks[right, row]
                 picks[out, row] = on_left if codes[coded, row] <= code else on_right
-        first = tests.first_leaf[tree]
+        # Unsigned, or numba would ask of each place whether it counts from the end.
+        first = np.uintp(tests.first_leaf[tree])
         for row in range(BLOCK):
-            sums[row] += tests.leaves[first + np.intp(picks[out, row])]
+            place = np.uintp(row)
+            sums[place] += tests.leaves[first + np.uintp(picks[out, place])]
 
 
 @njit(types.void(_float64, types.float64), nogil=True)
