@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
 from candidate_gen.extra_pairs import extra_pairs
+from candidate_gen.half_lives import with_half_lives
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
 from candidate_gen.pairs import Pairs
@@ -115,7 +116,7 @@ def fit_stage(
             got="none",
             fix="Stage one learns from events before the cut: move it into the log.",
         )
-    config = workspace.config.candidates
+    config = with_half_lives(workspace, connection, cut, progress=progress)
     depths = {name: source.depth for name, source in config.sources.items()}
     sources = configured_sources(config)
     threads = workspace.config.engine.threads or available_cores()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNKNOWN = -1
 PASSIVE_WEIGHT = 0.2  # of a passive event beside the lightest target event, where a source learns from both
 DAY = 86_400_000_000  # microseconds
+MOST_HALVINGS = 100
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,12 @@ class Interactions:
         return self._over_targets((self.weight * self.fading(half_life_days))[self._targets.events])
 
     def fading(self, half_life_days: float) -> np.ndarray:
-        """Return each event's factor in (0, 1]: one half per half life between the event and the cut, float64."""
+        """Return each event's factor in (0, 1]: one half per half life between the event and the cut, float64.
+
+        It does not fall below 2 ** -MOST_HALVINGS: what is divided by a sum of such factors stays a finite float32.
+        """
         age = (microseconds(self.as_of) - self.time) / DAY
-        return np.exp2(-age / half_life_days)
+        return np.exp2(-np.minimum(age / half_life_days, MOST_HALVINGS))
 
 
 class Latest(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
+from candidate_gen.half_lives import with_half_lives
 from candidate_gen.interactions import encode, read_interactions
 from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.source import CandidateSource
@@ -91,10 +92,9 @@ def _lists(
     workspace: Workspace, moment: datetime, users: pa.Array, progress: Progress, *, seeds_later: int
 ) -> dict[str, pa.Table]:
     """Return each source's first items for the users, fitted on the log before a moment."""
-    config = workspace.config.candidates
-    sources = {name: _reseeded(source, seeds_later) for name, source in configured_sources(config).items()}
     with workspace.connect() as connection:
-        log = read_interactions(connection, moment)
+        log, config = read_interactions(connection, moment), with_half_lives(workspace, connection, moment)
+    sources = {name: _reseeded(source, seeds_later) for name, source in configured_sources(config).items()}
     stage = Stage.fit(log, sources, dict.fromkeys(sources, DEPTHS[-1]), allow_repeats=True, progress=progress)
     return {name: source.recommend(users, DEPTHS[-1], exclude_seen=False) for name, source in stage.sources.items()}
 

@@ -53,7 +53,7 @@ def evaluate(
     """Evaluate a model (default: the current one) on the test window; return the report and the two-stage lists.
 
     `by` names user attributes to tell the judged users apart by. The lists hold k items for every user who has
-    candidates at the test cut: user_id, item_id, rank, score. `shown` gets all that is judged, users who are judged only.
+    candidates at the test cut: user_id, item_id, rank, score. `shown` gets what is judged, of judged users.
     """
     manifest = model_store.read_manifest(workspace, model)
     _check_test_is_unseen(workspace, manifest)

@@ -1,4 +1,4 @@
-"""What a stranger needs in order to judge exported lists: where the log is cut, what is a label, what counts as seen."""
+"""What a stranger needs to judge exported lists: where the log is cut, what is a label, what counts as seen."""
 
 from __future__ import annotations
 

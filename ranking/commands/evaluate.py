@@ -23,7 +23,9 @@ def evaluate(
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(help="Write the lists as Parquet: user_id, item_id, rank, score. ranking/README.md: how to judge."),
+        typer.Option(
+            help="Write the lists as Parquet: user_id, item_id, rank, score. ranking/README.md: how to judge."
+        ),
     ] = None,
     export_all: Annotated[
         Path | None,

@@ -72,3 +72,10 @@ def test_attributes_that_say_nothing(read_log, others):
     items = {"item_id": [f"i{number}" for number in range(5 + others)], "text": [""] * (5 + others)}
     _, pairs = proposals(read_log(events, users=users, items=items))
     assert pairs.users == 8 + others
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_thousands_of_half_lives(read_log):
+    # Users who come back after decades to items of another time.
+    events = [(f"u{number % 40}", f"i{number // 20}", number * 25.0, 1.0) for number in range(800)]
+    proposals(read_log(events, as_of=20_000.0))  # no score overflows
