@@ -75,7 +75,7 @@ def code_categories(columns, begin, rows, categories, first_row, places, ends, c
                 for row in range(rows):
                     codes[first_row + number, row] = categories.codes[start + places[row]]
                 continue
-            # From the last run on, each over all rows of the block up to its end: a loop of one length has no remainder.
+            # From the last run on, each over all rows up to its end: a loop of one length has no remainder.
             for run in range(runs - 1, -1, -1):
                 code, final = categories.codes[start + places[ends[run] - 1]], np.uint8(ends[run] - 1)
                 for row in range(BLOCK):
