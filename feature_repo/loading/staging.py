@@ -87,7 +87,7 @@ def _column_checks(column: Field, now: datetime) -> list[Check]:
         blank = f"({blank} OR trim(CAST({column.raw_name} AS VARCHAR)) = '')"
     checks = []
     if column.kind in _REQUIRED:
-        fix = "Fill it in or leave the row out."
+        fix = "Fill it in, leave the row out or, for events, say `on_blank_id: skip` in the mapping."
         checks.append(Check(column, blank, "a value, not null or blank", fix))
     if column.value is not None and column.kind in _EXPECTED:
         unparsed = f"({_value(column)}) IS NULL AND NOT {blank}"
