@@ -41,9 +41,13 @@ def _compiled(*arguments: types.Type) -> Callable[[Callable[..., None]], Callabl
     """Compile a loop for arguments of these types when it is defined."""
 
     def compile_loop(loop: Callable[..., None]) -> Callable[..., None]:
-        return njit(types.void(*arguments), nogil=True, error_model="numpy")(loop)
+        return njit(types.void(*arguments), nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop)
 
     return compile_loop
+
+
+_part = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)
+"""Part of a loop. Only loops call it: what would let Python or C do so is compiled for nobody."""
 
 
 @intrinsic
@@ -62,7 +66,7 @@ def _prefetch(_, array, distance):
     return types.void(array, types.intp), emit
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _prefetch_row(matrix, row):
     """Ask for a row of a matrix."""
     size = matrix.shape[1] * matrix.itemsize
@@ -70,7 +74,7 @@ def _prefetch_row(matrix, row):
         _prefetch(matrix, place)
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _prefetch_list(starts, lengths, codes, right, pair):
     """Ask for the right list of the pair 8 further on, and before that for where it lies."""
     if pair + 16 < len(right):
@@ -95,7 +99,7 @@ def find(table, keys, order, wanted):
     return order[low] if low < len(keys) and keys[low] == wanted else np.int64(-1)
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _pool(table, keys, order, left, codes, start, count, block, best, total):
     """Pool the numbers of a left list that a right list meets, `count` codes from `start` on; return how many were met.
 
@@ -221,7 +225,7 @@ def fade(time, start, length, faded, out):
             out[element] = faded[min(max(hours, 0), len(faded) - 1)]
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _met(places, listed, met):
     """Fill `met` with the columns of the neighbours that have a place; return how many do.
 
@@ -234,7 +238,7 @@ def _met(places, listed, met):
     return count
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _pooled(places, listed, weights, met, fading, faded):
     """Return max, sum, recent, position and last of the neighbours `met`; `places` of the history's items, from 1."""
     best, total, recent, position, last = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -303,7 +307,7 @@ def similarities(
             out[source, 5, pair] = last
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _products(left, right, size):
     """Return the sums of left * right and right * right of the first `size` numbers.
 
@@ -389,7 +393,7 @@ def trends(now, row, block, days, out):
             out[windows + window, pair] = slope * long / (events / long + 1)
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _within(seconds, unit, count):
     """Return which of `count` units a time lies in."""
     passed = np.floor(seconds / unit)
