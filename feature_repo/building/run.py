@@ -18,7 +18,7 @@ from feature_repo.building.parts import EMPTY, pushed_files, write_empty, write_
 from feature_repo.building.plan import Plan, log_change, plan_view
 from feature_repo.building.rows import stamped
 from feature_repo.building.runs import Runs
-from feature_repo.building.shares import PART, PARTS_TOGETHER, WHOLE, Share, dealt, keys_dealt
+from feature_repo.building.shares import PART, PARTS_TOGETHER, WHOLE, Share, dealt, keys_dealt, range_events
 from feature_repo.building.snapshots import workspace_calendar
 from feature_repo.building.sql_types import view_columns
 from feature_repo.building.state import ViewState
@@ -155,7 +155,7 @@ def _build(
 def _held(workspace: Workspace, work: Sequence[tuple[ViewTransform, Plan]]) -> int:
     """Return how many events a view may hold at once: of a log that is dealt, a file."""
     events = _events(workspace)
-    return min(events, PARTS_TOGETHER * PART) if all(plan.whole for _, plan in work) else events
+    return min(events, PARTS_TOGETHER * range_events(events)) if all(plan.whole for _, plan in work) else events
 
 
 def _size(workspace: Workspace, transform: ViewTransform) -> tuple[int, bool]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PART: Final = 1 << 20
 """Events of a range of keys, at least; one key may have more."""
+MOST_RANGES: Final = 256
+"""Each range is a file that is open while the log is dealt, by two keys at a time; a system may allow 1,024 in all."""
 PARTS_TOGETHER: Final = 4
 """Ranges in a share of a view whose rows are small."""
 BATCH: Final = 1 << 21
@@ -94,6 +96,11 @@ def dealt(workspace: Workspace, keys: Sequence[str]) -> Iterator[dict[str, Dealt
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def range_events(events: int) -> int:
+    """Return how many events a range of so large a log has, at least."""
+    return max(PART, -(-events // MOST_RANGES))
+
+
 def keys_dealt(keys: Sequence[str]) -> list[str]:
     """Return those of some keys by which a log can be dealt."""
     return [key for key in (USER, ITEM) if key in keys]
@@ -104,7 +111,8 @@ def _deal(workspace: Workspace, key: str, folder: Path) -> Dealt:
     folder.mkdir(parents=True)
     with workspace.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
-        log = Dealt(key, folder, connection.execute(_starts(key)).fetchall())
+        events = connection.execute(f"SELECT count(*) FROM {EVENTS}").fetchone()[0]
+        log = Dealt(key, folder, connection.execute(_starts(key, range_events(events))).fetchall())
         place = _place(key, [start for _, start in log.starts])
         query = f"SELECT *, CAST({place} AS USMALLINT) AS {PLACE} FROM {EVENTS} WHERE {key} IS NOT NULL"
         with ExitStack() as stack:
@@ -117,12 +125,12 @@ def _deal(workspace: Workspace, key: str, folder: Path) -> Dealt:
     return log
 
 
-def _starts(key: str) -> str:
-    """Return the query of the ranges' numbers and first keys."""
+def _starts(key: str, most: int) -> str:
+    """Return the query of the ranges' numbers and first keys; `most`: events of a range, more where one key has."""
     return f"""
         SELECT number, min({key})
         FROM (
-            SELECT {key}, CAST(sum(count(*)) OVER (ORDER BY {key}) - count(*) AS BIGINT) // {PART} AS number
+            SELECT {key}, CAST(sum(count(*)) OVER (ORDER BY {key}) - count(*) AS BIGINT) // {most} AS number
             FROM {EVENTS} WHERE {key} IS NOT NULL GROUP BY {key}
         )
         GROUP BY number ORDER BY number"""

@@ -36,3 +36,19 @@ def test_texts_are_dealt_in_the_order_of_the_engine(small_workspace) -> None:
             f"SELECT {place} FROM (SELECT unnest(?) AS name)", [["", "A", "Z", "Zz", "a", "z", "ä", "é'", "€"]]
         ).fetchall()
     assert [number for (number,) in rows] == [0, 0, 1, 1, 2, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("key", ["user_id", "item_id"])
+def test_a_large_log_has_larger_ranges_not_more(small_workspace, monkeypatch, key: str) -> None:
+    monkeypatch.setattr(shares, "PART", 1)
+    monkeypatch.setattr(shares, "MOST_RANGES", 5)
+
+    with dealt(small_workspace(3), [key]) as logs:
+        starts, files = logs[key].starts, list(logs[key].folder.glob("*.parquet"))
+
+    assert 1 < len(starts) == len(files) <= 5
+
+
+def test_ranges_of_an_ordinary_log_stay_as_small_as_they_may() -> None:
+    assert shares.range_events(100_000_000) == shares.PART
+    assert shares.range_events(1_000_000_000) == 3_906_250
