@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import sparse
 
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource, Events, Vectors
+from candidate_gen.source import HALF_LIFE, CandidateSource, Events, Vectors
 
 
 class ALS(CandidateSource):
@@ -16,6 +18,8 @@ class ALS(CandidateSource):
     `item_factors_`: float32, one row per code, NaN where nobody liked the item or the user liked nothing.
     The number of threads does not change the result.
     """
+
+    suited: ClassVar[tuple[str, ...]] = (HALF_LIFE, "regularization")
 
     def __init__(
         self,

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
 from candidate_gen.extra_pairs import extra_pairs
-from candidate_gen.half_lives import with_half_lives
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
 from candidate_gen.pairs import Pairs
@@ -26,6 +25,7 @@ from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.requested import Users, requested_users
 from candidate_gen.sort_keys import ascending_bits, index_of, sorted_rows
 from candidate_gen.standing import Groups
+from candidate_gen.suited import with_suited_params
 from feature_repo.columns import CREATED, CUT, ITEM, TIME, USER
 from feature_repo.errors import DataError, FutureError
 from feature_repo.first_stage import (
@@ -116,7 +116,7 @@ def fit_stage(
             got="none",
             fix="Stage one learns from events before the cut: move it into the log.",
         )
-    config = with_half_lives(workspace, connection, cut, progress=progress)
+    config = with_suited_params(workspace, connection, cut, progress=progress)
     depths = {name: source.depth for name, source in config.sources.items()}
     sources = configured_sources(config)
     threads = workspace.config.engine.threads or available_cores()

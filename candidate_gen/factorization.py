@@ -8,6 +8,7 @@ are drawn towards a linear function of the attributes instead of zero, as in the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from candidate_gen.attributes import token_matrix
 from candidate_gen.interactions import Interactions
-from candidate_gen.source import CandidateSource, Vectors
+from candidate_gen.source import HALF_LIFE, CandidateSource, Vectors
 
 _BLOCK_ROWS = 8192
 
@@ -29,6 +30,8 @@ class AttributeFactorization(CandidateSource):
     Null for users and items that have neither a target event nor an attribute. `item_factors_`: float32 (items,
     factors); `user_factors_`: float32 (users + 1, factors), the last row stands for unknown users (code -1).
     """
+
+    suited: ClassVar[tuple[str, ...]] = (HALF_LIFE, "regularization")
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import ClassVar, Literal, NamedTuple, Self, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from feature_repo.columns import ITEM, RANK, SCORE, USER
 from feature_repo.errors import ConfigError
 
 BATCH = 512
+HALF_LIFE: Final = "half_life_days"
 
 Events = Literal["targets", "all", "passive"]
 
@@ -42,6 +43,8 @@ class CandidateSource(BaseEstimator, ABC):
     floor: ClassVar[float] = -math.inf
     past_only: ClassVar[bool] = False
     """Proposes nothing but items of the user's own past; a pipeline leaves it out where all of those are consumed."""
+    suited: ClassVar[tuple[str, ...]] = (HALF_LIFE,)
+    """Parameters whose best value depends on the log, see suited.py; those that a source does not have say nothing."""
     interactions_: Interactions
 
     def fit(self, interactions: Interactions) -> Self:

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from candidate_gen.configured import configured_sources
-from candidate_gen.half_lives import with_half_lives
 from candidate_gen.interactions import encode, read_interactions
 from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.source import CandidateSource
+from candidate_gen.suited import with_suited_params
 from feature_repo.columns import ITEM, USER
 from feature_repo.errors import DataError
 from feature_repo.workspace import Workspace
@@ -93,7 +93,7 @@ def _lists(
 ) -> dict[str, pa.Table]:
     """Return each source's first items for the users, fitted on the log before a moment."""
     with workspace.connect() as connection:
-        log, config = read_interactions(connection, moment), with_half_lives(workspace, connection, moment)
+        log, config = read_interactions(connection, moment), with_suited_params(workspace, connection, moment)
     sources = {name: _reseeded(source, seeds_later) for name, source in configured_sources(config).items()}
     stage = Stage.fit(log, sources, dict.fromkeys(sources, DEPTHS[-1]), allow_repeats=True, progress=progress)
     return {name: source.recommend(users, DEPTHS[-1], exclude_seen=False) for name, source in stage.sources.items()}

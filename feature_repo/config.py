@@ -102,16 +102,16 @@ class CandidatesConfig(Section):
     """Stage one: its sources, their seed, and how many items that none proposed each user gets at training cuts.
 
     `users_per_cut` bounds what training and early stopping read: so many of the users of a training or validation cut,
-    drawn by the seed (null: all). At the test cut and at `now` nobody is left out. `half_lives`: `chosen` starts from
-    the sources' `half_life_days` and takes longer or shorter ones where those are surely better on events before the
-    first training cut.
+    drawn by the seed (null: all). At the test cut and at `now` nobody is left out. `params`: `suited`
+    starts from the sources' half-lives and regularisations and takes others where those are surely better on events
+    before the first training cut.
     """
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
     seed: int = 0
     extra_pairs: Annotated[int, Field(ge=0)] = 0
     users_per_cut: Annotated[int, Field(ge=1)] | None = None
-    half_lives: Literal["as-written", "chosen"] = "as-written"
+    params: Literal["as-written", "suited"] = "as-written"
 
 
 class NegativesConfig(Section):

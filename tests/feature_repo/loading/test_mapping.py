@@ -343,7 +343,7 @@ def test_a_time_just_before_now_is_fine(write, load):
 
 def test_events_without_an_id_can_be_left_out(write, load, rows):
     events = HEADER + "1,2,2024-01-01\n,2,2024-01-01\n1,NULL,2024-01-01\n1, ,2024-01-01\n3,4,2024-01-02\n"
-    with pytest.raises(DataError, match='column "user_id": expected a value, not null or blank.*on_blank_id: skip'):
+    with pytest.raises(DataError, match=r'column "user_id": expected a value, not null or blank.*on_blank_id: skip'):
         load(write({"e.csv": events, "mapping.yaml": MINIMAL}))
     load(write({"e.csv": events, "mapping.yaml": "name: x\nevents: {files: e.csv, on_blank_id: skip}\n"}))
     assert rows("SELECT user_id, item_id FROM events ORDER BY user_id") == [(1, 2), (3, 4)]

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from candidate_gen import half_lives
+from candidate_gen import suited
 from candidate_gen.entity_table import fit_stage
-from candidate_gen.half_lives import best_factor, choose_half_lives, holdouts, with_half_lives
 from candidate_gen.interactions import DAY, Interactions
+from candidate_gen.suited import best_factor, choose_params, holdouts, with_suited_params
 from feature_repo.config import CandidatesConfig
 from feature_repo.workspace import Workspace
 
@@ -26,7 +26,7 @@ USERS, ITEMS = 400, 60
 
 def _config(days: float, **more: object) -> CandidatesConfig:
     source = {"class": POPULAR, "depth": 10, "params": {"half_life_days": days}}
-    return CandidatesConfig.model_validate({"sources": {"recent": source}, "half_lives": "chosen", **more})
+    return CandidatesConfig.model_validate({"sources": {"recent": source}, "params": "suited", **more})
 
 
 def _log(item: np.ndarray, days: np.ndarray, seed: int = 0) -> Interactions:
@@ -63,7 +63,7 @@ def _habit(days: float, events: int = 4000) -> Interactions:
 
 
 def _chosen(log: Interactions, days: float) -> float:
-    return choose_half_lives(log, _config(days), allow_repeats=True)["recent"]
+    return choose_params(log, _config(days), allow_repeats=True)["recent"]["half_life_days"]
 
 
 def test_a_log_that_forgets_fast_gets_a_short_half_life() -> None:
@@ -93,9 +93,9 @@ def test_a_factor_must_be_better_by_more_than_chance() -> None:
 
 
 def test_of_a_long_log_whole_users_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_lives, "MOST_EVENTS", 1000)
+    monkeypatch.setattr(suited, "MOST_EVENTS", 1000)
     log = _habit(30)
-    some = half_lives._some_users(log, seed=0)
+    some = suited._some_users(log, seed=0)
     kept = np.unique(some.user)
     assert 900 < len(some.user) <= 1000
     assert np.isin(log.user, kept).sum() == len(some.user)
@@ -130,20 +130,32 @@ def test_what_is_chosen_is_fitted_kept_and_independent_of_what_comes_later(
 ) -> None:
     found = []
     for later in (1, 2):
-        workspace = _workspace(tmp_path / str(later), make_workspace, later, half_lives="chosen")
+        workspace = _workspace(tmp_path / str(later), make_workspace, later, params="suited")
         with workspace.connect() as connection:
             for cut in workspace.periods.cuts:
                 stage = fit_stage(workspace, connection, cut, allow_repeats=True)
                 found.append(stage.sources["recent"].half_life_days)
-        kept = json.loads((workspace.data_dir / half_lives.FILE).read_text())
-        assert kept["days"] == {"recent": found[-1]}
+        kept = json.loads((workspace.data_dir / suited.FILE).read_text())
+        assert kept["params"] == {"recent": {"half_life_days": found[-1]}}
     assert len(set(found)) == 1
     assert found[0] > 1
+
+
+def test_regularisation_is_chosen_where_the_whole_log_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    log = _log(rng.integers(0, ITEMS, 4000), rng.random(4000) * 30)
+    own = log.user % 20  # a user takes three items of sixty
+    log = replace(log, item=(own * 3 + rng.integers(0, 3, 4000)).astype(np.int32))
+    source = {"class": "candidate_gen.als.ALS", "depth": 5, "params": {"factors": 16, "regularization": 500.0}}
+    config = CandidatesConfig.model_validate({"sources": {"als": source}})
+    assert choose_params(log, config, allow_repeats=True)["als"]["regularization"] < 500
+    monkeypatch.setattr(suited, "MOST_EVENTS", 3000)
+    assert choose_params(log, config, allow_repeats=True) == {}
 
 
 def test_as_written_is_the_default(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> None:
     workspace = _workspace(tmp_path, make_workspace, 1)
     with workspace.connect() as connection:
-        found = with_half_lives(workspace, connection, workspace.periods.test.start)
+        found = with_suited_params(workspace, connection, workspace.periods.test.start)
     assert found is workspace.config.candidates
-    assert not (tmp_path / half_lives.FILE).exists()
+    assert not (tmp_path / suited.FILE).exists()

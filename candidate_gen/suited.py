@@ -1,7 +1,7 @@
-"""How fast a log forgets: the half-lives of the sources, chosen on what lies before the first training cut.
+"""Parameters that must suit the log: half-lives and regularisation, chosen on what lies before the first training cut.
 
-News is old after hours, a favourite book after years; half-lives in days that suit one log are absurd on another. Each
-source that has one keeps what is configured unless its own lists get better with another, by more than chance, on
+News is old after hours, a favourite book after years; factors of few events need a weaker pull to zero than those of
+many. A source keeps what is configured unless its own lists get better with another value, by more than chance, on
 windows before the first training cut. No cut sees anything later.
 """
 
@@ -22,7 +22,7 @@ from candidate_gen.configured import configured_sources
 from candidate_gen.interactions import Interactions, microseconds, read_interactions
 from candidate_gen.pipeline import Progress, silent
 from candidate_gen.selection import best
-from candidate_gen.source import BATCH, CandidateSource, SourceSkipped, seen_positions
+from candidate_gen.source import BATCH, HALF_LIFE, CandidateSource, SourceSkipped, seen_positions
 from feature_repo.config import CandidatesConfig
 
 if TYPE_CHECKING:
@@ -30,22 +30,24 @@ if TYPE_CHECKING:
 
     from feature_repo.workspace import Workspace
 
-PARAMETER: Final = "half_life_days"
-FILE: Final = "half_lives.json"
-FACTORS: Final = (1 / 5, 5.0, 1 / 30, 30.0, 1 / 200, 200.0)  # what is tried instead of the half-life as written
-FINER: Final = 2.2  # then so many times shorter and longer than what was found
-SURE: Final = 2.5  # standard errors: by chance a useless half-life is better by so much in one case of 160
+FILE: Final = "suited_params.json"
+FACTORS: Final = (1 / 5, 5.0, 1 / 30, 30.0, 1 / 200, 200.0)  # what the value as written is multiplied by
+FINER: Final = 2.2  # then so many times less and more than what was found
+SURE: Final = 2.5  # standard errors: by chance a useless value is better by so much in one case of 160
 WINDOWS: Final = ((0.8, 1.0), (0.6, 0.8), (0.4, 0.6))  # quantiles of the target events, the later ones first
 ENOUGH_USERS: Final = 500  # earlier windows are looked at only where the later ones judge fewer users
 MOST_EVENTS: Final = 100_000  # of a longer log so many events are looked at, whole users drawn by the seed
 
 
 @dataclass(frozen=True)
-class HalfLives:
-    """Half-life in days by source, and the digest of all that they depend on; lies in <data dir>/half_lives.json."""
+class Suited:
+    """Values by source and parameter, and the digest of all that they depend on; lies in <data dir>/suited_params.json.
+
+    Sources without such a parameter are not there.
+    """
 
     digest: str
-    days: dict[str, float]
+    params: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -60,44 +62,69 @@ class Holdout:
     pairs: np.ndarray
 
 
-def with_half_lives(
+def with_suited_params(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, cut: datetime, *, progress: Progress = silent
 ) -> CandidatesConfig:
-    """Return the configured sources with the half-lives that suit this log; as written where that is configured."""
+    """Return the configured sources with parameters that suit this log; as written where that is configured."""
     config = workspace.config.candidates
-    if config.half_lives == "as-written" or not _having_one(config):
+    if config.params == "as-written":
         return config
-    days = _chosen(workspace, connection, min(cut, workspace.periods.train[0].start), progress).days
+    suited = _chosen(workspace, connection, min(cut, workspace.periods.train[0].start), progress).params
     sources = {
-        name: source.model_copy(update={"params": source.params | {PARAMETER: days[name]}}) if name in days else source
+        name: source.model_copy(update={"params": source.params | suited.get(name, {})})
         for name, source in config.sources.items()
     }
     return config.model_copy(update={"sources": sources})
 
 
-def choose_half_lives(
+def choose_params(
     log: Interactions, config: CandidatesConfig, *, allow_repeats: bool, progress: Progress = silent
-) -> dict[str, float]:
-    """Return the half-life of each source that has one, chosen on the windows of a log; as it was where none helps."""
-    parts = holdouts(_some_users(log, config.seed), allow_repeats=allow_repeats, seed=config.seed)
-    chosen, fading = {}, _having_one(config)
-    for number, (name, source) in enumerate(fading.items(), start=1):
-        progress(f"half-life of {name}", number, len(fading))
-        written, depth = source.get_params()[PARAMETER], config.sources[name].depth
+) -> dict[str, dict[str, float]]:
+    """Return by source what suits a log, chosen on its windows; as it was where nothing is surely better.
 
-        def judged(times: float, source: CandidateSource = source, written: float = written, depth: int = depth):
-            source.set_params(**{PARAMETER: written * times})
+    Of a log that is too long only some users are looked at: enough for half-lives, but their items have too few events
+    to tell how factors are regularised.
+    """
+    some = _some_users(log, config.seed)
+    parts = holdouts(some, allow_repeats=allow_repeats, seed=config.seed)
+    sources = configured_sources(config)
+    chosen = {}
+    for number, (name, source) in enumerate(sources.items(), start=1):
+        progress(f"parameters of {name}", number, len(sources))
+        wanted = [one for one in _wanted(source) if some is log or one == HALF_LIFE]
+        depth = config.sources[name].depth
+
+        def judged(source: CandidateSource = source, depth: int = depth) -> np.ndarray:
             return np.concatenate([_ndcg(source, part, depth, allow_repeats=allow_repeats) for part in parts])
 
         try:
-            chosen[name] = written * (best_factor(judged) if parts else 1.0)
+            for parameter in wanted if parts else ():
+                _suit(source, parameter, judged)
         except SourceSkipped:
             continue  # the stage says so
+        if wanted:
+            chosen[name] = {parameter: source.get_params()[parameter] for parameter in wanted}
     return chosen
 
 
+def _wanted(source: CandidateSource) -> list[str]:
+    """Return the parameters to choose: those that suit one log and not another, and that the source uses."""
+    return [parameter for parameter in source.suited if source.get_params().get(parameter) is not None]
+
+
+def _suit(source: CandidateSource, parameter: str, judged: Callable[[], np.ndarray]) -> None:
+    """Set a parameter to what is best, as far as that is sure."""
+    written = source.get_params()[parameter]
+
+    def judged_at(factor: float) -> np.ndarray:
+        source.set_params(**{parameter: written * factor})
+        return judged()
+
+    source.set_params(**{parameter: written * best_factor(judged_at)})
+
+
 def best_factor(judged: Callable[[float], np.ndarray]) -> float:
-    """Return by what to multiply a half-life: 1, or what is surely better; `judged` gives a value per user.
+    """Return by what to multiply a value: 1, or what is surely better; `judged` gives a value per user.
 
     >>> best_factor(lambda times: np.arange(9) - abs(np.log(times / 11)))
     11.0
@@ -189,24 +216,16 @@ def _some_users(log: Interactions, seed: int) -> Interactions:
     return _only(log, np.isin(log.user, chosen), microseconds(log.as_of))
 
 
-def _having_one(config: CandidatesConfig) -> dict[str, CandidateSource]:
-    sources = configured_sources(config)
-    return {name: source for name, source in sources.items() if source.get_params().get(PARAMETER) is not None}
-
-
-def _chosen(
-    workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: datetime, progress: Progress
-) -> HalfLives:
+def _chosen(workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: datetime, progress: Progress) -> Suited:
     """Return what was chosen at this moment of this log before, or choose and keep it."""
     path, digest = workspace.data_dir / FILE, _digest(workspace, as_of)
     if path.exists():
-        kept = HalfLives(**json.loads(path.read_text(encoding="utf-8")))
+        kept = Suited(**json.loads(path.read_text(encoding="utf-8")))
         if kept.digest == digest:
             return kept
     log = read_interactions(connection, as_of)
     repeats = workspace.allow_repeats
-    days = choose_half_lives(log, workspace.config.candidates, allow_repeats=repeats, progress=progress)
-    found = HalfLives(digest, days)
+    found = Suited(digest, choose_params(log, workspace.config.candidates, allow_repeats=repeats, progress=progress))
     _write(path, found)
     return found
 
@@ -217,7 +236,7 @@ def _digest(workspace: Workspace, as_of: datetime) -> str:
     return sha256("\n".join([*parts, str(workspace.allow_repeats)]).encode()).hexdigest()
 
 
-def _write(path: Path, found: HalfLives) -> None:
+def _write(path: Path, found: Suited) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
