@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +97,15 @@ class Blobs:
         return self.to_arrow().to_numpy(zero_copy_only=False).tolist()
 
 
+class Block(NamedTuple):
+    """Number features that are stored alike, as a matrix over the records: `columns` of those that begin at `first`."""
+
+    dtype: np.dtype
+    first: int
+    width: int
+    columns: slice | list[int]
+
+
 class Layout:
     """How the features of one view lie in a record; equal names and types in equal order give equal layouts."""
 
@@ -114,7 +123,9 @@ class Layout:
             slots += field.slots
         self.slots = slots
         self.dtype = self._dtype()
-        self._grouped: dict[tuple[str, ...], list[tuple[slice | list[int], list[str]]]] = {}
+        self._grouped: dict[tuple[str, ...], list[tuple[slice | list[int], tuple[str, ...]]]] = {}
+        self._blocks: dict[tuple[str, ...], Block] = {}
+        self._marks: dict[tuple[str, ...], slice | list[int]] = {}
 
     def _dtype(self) -> np.dtype:
         numbers = [(i, np.dtype(NUMBERS[f.type])) for i, f in enumerate(self.fields) if f.is_number]
@@ -136,18 +147,34 @@ class Layout:
         return fields[f"f{position}"][1], fields["nulls"][1] + (position >> 3), 1 << (position & 7)
 
     @cached_property
-    def of_type(self) -> dict[pa.DataType, list[str]]:
+    def of_type(self) -> dict[pa.DataType, tuple[str, ...]]:
         """The number features of each Arrow type."""
         types = {field.type for field in self.fields if field.is_number}
-        return {kind: [field.name for field in self.fields if field.type == kind] for kind in types}
+        return {kind: tuple(field.name for field in self.fields if field.type == kind) for kind in types}
 
-    def grouped(self, names: tuple[str, ...]) -> Sequence[tuple[slice | list[int], list[str]]]:
+    def block(self, names: tuple[str, ...]) -> Block:
+        """Return where number features lie that are stored alike."""
+        if names not in self._blocks:
+            places = [self.dtype.fields[f"f{self.position[name]}"] for name in names]
+            dtype, first = places[0][0], min(place[1] for place in places)
+            width = (max(place[1] for place in places) - first) // dtype.itemsize + 1
+            columns = as_slice([(place[1] - first) // dtype.itemsize for place in places])
+            self._blocks[names] = Block(dtype, first, width, columns)
+        return self._blocks[names]
+
+    def marks(self, names: tuple[str, ...]) -> slice | list[int]:
+        """Return which of a record's null marks are those of some features."""
+        if names not in self._marks:
+            self._marks[names] = as_slice([self.position[name] for name in names])
+        return self._marks[names]
+
+    def grouped(self, names: tuple[str, ...]) -> Sequence[tuple[slice | list[int], tuple[str, ...]]]:
         """Return number features by how they are stored: places among `names`, and names, in the order of storage."""
         if names not in self._grouped:
             groups: dict[str, list[int]] = {}
             for place, name in enumerate(names):
                 groups.setdefault(self.stored_dtype(name), []).append(place)
-            self._grouped[names] = [(as_slice(places), [names[i] for i in places]) for places in groups.values()]
+            self._grouped[names] = [(as_slice(own), tuple(names[i] for i in own)) for own in groups.values()]
         return self._grouped[names]
 
     @classmethod
@@ -239,11 +266,20 @@ def numbers_of(column: pa.Array) -> np.ndarray:
 
 def arrow_numbers(values: np.ndarray, nulls: np.ndarray | None, target: pa.DataType) -> pa.Array:
     """Return stored numbers as an Arrow array of the feature's type."""
-    if target == TIMESTAMP:
+    if target == TIMESTAMP and nulls is not None:
         return pa.array(values, pa.int64(), mask=nulls).view(TIMESTAMP)
     if target == pa.bool_():
         return pa.array(values.astype(bool), mask=nulls)
+    if nulls is None:
+        return pa.Array.from_buffers(target, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
     return pa.array(np.ascontiguousarray(values), mask=nulls, from_pandas=False)
+
+
+def arrow_lists(kind: pa.ListType, elements: pa.Array, offsets: np.ndarray, nulls: np.ndarray | None) -> pa.Array:
+    """Return lists of a type, their elements one after the other; from the buffers, in a third of Arrow's own time."""
+    validity = None if nulls is None else pa.py_buffer(np.packbits(~nulls, bitorder="little"))
+    buffers = [validity, pa.py_buffer(offsets.astype(np.int32, copy=False))]
+    return pa.Array.from_buffers(kind, len(offsets) - 1, buffers, children=[elements])
 
 
 def _tail(column: pa.Array, field: Field) -> list[pa.Array]:

@@ -140,6 +140,9 @@ class Snapshot:
 
     def records(self, view: ViewTable, keys: Sequence[Key | None]) -> dict[Key, bytes]:
         """Return the records of distinct keys, at times some of their neighbours too; a key without one is absent."""
+        if len(keys) == 1:
+            found = self.connection.execute(f"SELECT record FROM {view.table} WHERE key = ?", keys).fetchone()
+            return {} if found is None else {keys[0]: found[0]}
         found = self._neighbours(view, keys)
         if found is not None:
             return found

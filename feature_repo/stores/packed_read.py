@@ -29,7 +29,10 @@ _NEIGHBOURS: Final = 4
 
 @dataclass(frozen=True)
 class OpenedRows:
-    """Records opened once, a blank one behind them; `keys` are theirs, or what is left of them behind a beginning."""
+    """Records opened once, a blank one behind them; `keys` are theirs, or what is left of them behind a beginning.
+
+    A single key that has a record is alone: all rows of its request are this one.
+    """
 
     rows: Rows
     keys: np.ndarray | Sequence[Key]
@@ -40,6 +43,12 @@ class OpenedRows:
     ) -> OpenedRows:
         layouts = snapshot.catalogue.layouts
         return cls(Rows(layout, of_one_schema([*records, layout.blank], layout, layouts.__getitem__)), keys)
+
+    @classmethod
+    def of_one(cls, key: Key, layout: Layout, snapshot: Snapshot, table: ViewTable) -> OpenedRows:
+        """Open what there is of one key: its record, or the blank one."""
+        found = list(snapshot.records(table, [key]).values()) or [layout.blank]
+        return cls(Rows(layout, of_one_schema(found, layout, snapshot.catalogue.layouts.__getitem__)), [key])
 
     def index(self, asked: Asked) -> np.ndarray:
         """Return the row of each row of a request."""
@@ -154,7 +163,7 @@ def _read(snapshot: Snapshot, table: ViewTable, layout: Layout, keys: Sequence[K
 def _read_user(snapshot: Snapshot, table: ViewTable, layout: Layout, asked: Asked, tried: int) -> OpenedRows | int:
     """Open the rows of a key, or of all keys that begin so; where they are too many, return how many are too few."""
     if asked.rest is None:
-        return OpenedRows.of([*snapshot.records(table, [asked.head]).values()], [asked.head], layout, snapshot)
+        return OpenedRows.of_one(asked.head, layout, snapshot, table)
     most = _NEIGHBOURS * asked.rest.rows
     opened = _read_joined(snapshot, table, layout, asked.head, most) if most > tried else None
     if opened is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.on_demand.shared import Values
-from feature_repo.stores.packed import NUMBERS, SHIFT, Field, Layout, arrow_numbers, as_slice
+from feature_repo.stores.packed import NUMBERS, SHIFT, Field, Layout, arrow_lists, arrow_numbers
 
 _MOST_MATRICES: Final = 8
 """How many sets of columns are kept as matrices; a model has one or two."""
@@ -75,16 +75,20 @@ class Rows:
         if self._all_valid:
             return None
         if name not in self._masks:
-            i = self.layout.position[name]
-            mask = (self.raw["nulls"][:, i >> 3] >> (i & 7) & 1).view(bool)
+            mask = self._null_mask(self.layout.position[name])
             self._masks[name] = mask if mask.any() else None
         return self._masks[name]
 
-    def null_block(self, names: Sequence[str]) -> np.ndarray | None:
+    def _null_mask(self, position: int) -> np.ndarray:
+        if len(self.raw) <= _BY_HAND:
+            return self._null_bits[:, position]
+        return (self.raw["nulls"][:, position >> 3] >> (position & 7) & 1).view(bool)
+
+    def null_block(self, names: tuple[str, ...]) -> np.ndarray | None:
         """Return the null marks of several features as a matrix (rows, names), or None where there is none."""
         if self._all_valid:
             return None
-        return self._null_bits[:, as_slice([self.layout.position[name] for name in names])]
+        return self._null_bits[:, self.layout.marks(names)]
 
     @cached_property
     def _null_bits(self) -> np.ndarray:
@@ -94,17 +98,13 @@ class Rows:
         """Return a number feature's values as they are stored; times as int64, booleans as uint8, nulls arbitrary."""
         return self.raw[f"f{self.layout.position[name]}"]
 
-    def number_block(self, names: Sequence[str]) -> np.ndarray:
+    def number_block(self, names: tuple[str, ...]) -> np.ndarray:
         """Return number features that are stored alike as a matrix (rows, names), in their stored dtype."""
-        fields = self.layout.dtype.fields
-        places = [fields[f"f{self.layout.position[name]}"] for name in names]
-        dtype, first = places[0][0], min(place[1] for place in places)
+        dtype, first, width, columns = self.layout.block(names)
         if not len(self.raw):
             return np.empty((0, len(names)), dtype)
-        width = (max(place[1] for place in places) - first) // dtype.itemsize + 1
         strides = (self.layout.dtype.itemsize, dtype.itemsize)
-        block = np.ndarray((len(self.raw), width), dtype, self.raw, first, strides)
-        return block[:, as_slice([(place[1] - first) // dtype.itemsize for place in places])]
+        return np.ndarray((len(self.raw), width), dtype, self.raw, first, strides)[:, columns]
 
     def arrays_like(self, name: str, index: np.ndarray | None = None) -> dict[str, pa.Array]:
         """Return one feature as an Arrow array of its type, of all rows or of those that `index` names, repeats too.
@@ -195,10 +195,7 @@ class Rows:
         if index is not None:
             lists, nulls = lists.take(index), None if nulls is None else nulls[index]
         elements = arrow_numbers(lists.values, lists.missing, field.type.value_type)
-        mask = pa.array(nulls) if nulls is not None and nulls.any() else None
-        return pa.ListArray.from_arrays(
-            pa.array(lists.offsets.astype(np.int32, copy=False)), elements, type=field.type, mask=mask
-        )
+        return arrow_lists(field.type, elements, lists.offsets, nulls)
 
     def _opened(self, field: Field) -> Ragged:
         if field.name not in self._ragged:
@@ -219,8 +216,7 @@ class Rows:
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
         missing = _element_nulls(lengths, offsets, valid, valid_offsets)
         elements = _strings(field.type.value_type, data, ends, missing)
-        mask = None if nulls is None else pa.array(nulls)
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), elements, type=field.type, mask=mask)
+        return arrow_lists(field.type, elements, offsets, nulls)
 
     def _slot(self, field: Field, which: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one slot of every row as (values, offsets of the rows in them)."""

@@ -143,9 +143,9 @@ def test_number_blocks() -> None:
     layout = Layout([*fields, Field("s", pa.string()), Field("f", pa.bool_())])
     columns = {f.name: pa.array([i + 0.5, i + 1.5], f.type) for i, f in enumerate(fields)}
     opened = Rows(layout, layout.pack(columns, np.zeros(2, np.int64), None).to_list())
-    np.testing.assert_array_equal(opened.number_block(["d", "a"]), [[3.5, 0.5], [4.5, 1.5]])
-    np.testing.assert_array_equal(opened.number_block(["b"]), [[1.5], [2.5]])
-    assert opened.number_block(["f"]).dtype == np.uint8
+    np.testing.assert_array_equal(opened.number_block(("d", "a")), [[3.5, 0.5], [4.5, 1.5]])
+    np.testing.assert_array_equal(opened.number_block(("b",)), [[1.5], [2.5]])
+    assert opened.number_block(("f",)).dtype == np.uint8
 
 
 def test_sliced_and_chunked_columns() -> None:
