@@ -191,6 +191,11 @@ def historical_features(workspace: Workspace, entities: pa.Table, service: str) 
     """
     import pyarrow as pa
 
+    return pa.concat_tables(historical_parts(workspace, entities, service))
+
+
+def historical_parts(workspace: Workspace, entities: pa.Table, service: str) -> Iterator[pa.Table]:
+    """Yield the same rows some at a time, at least one table: of their features no more than these are held."""
     store = open_store(workspace)
     contract = feature_service(store, service)
     frame = entities.append_column(REQUEST_TIME, entities[TIME])
@@ -198,8 +203,12 @@ def historical_features(workspace: Workspace, entities: pa.Table, service: str) 
     with quiet():
         job = store.get_historical_features(entity_df=frame, features=contract)
         parts = (_with_on_demand(part, job.on_demand_feature_views) for part in job.numbered_parts())
-        tables = [_plain(part.select(wanted)) for part in parts]
-    return pa.concat_tables(tables) if tables else _with_on_demand(job.to_arrow(), []).select(wanted)
+        part = next(parts, None)
+    while part is not None:
+        yield _plain(part.select(wanted))
+        del part  # before the next one is made
+        with quiet():  # not around the yield: what the caller prints meanwhile is meant to be seen
+            part = next(parts, None)
 
 
 def _with_on_demand(table: pa.Table, views: list[OnDemandFeatureView]) -> pa.Table:

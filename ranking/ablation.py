@@ -23,6 +23,7 @@ from ranking.ablation_rereading import best_source, by_horizon, by_negatives, by
 from ranking.boosting import without_constraints_on_others
 from ranking.comparison import Difference, difference
 from ranking.families import service_families
+from ranking.matrices import predict
 from ranking.metrics import K
 from ranking.ranker import Judge, fit_ranker
 from ranking.train import Materials, read_materials
@@ -172,6 +173,6 @@ def _values(materials: Materials, case: Case, seeds: int) -> _Values:
     for seed in range(seeds):
         seeded = config.model_copy(update={"seed": config.seed + seed})
         fitted = fit_ranker(seeded, materials.gains, materials.encoding, materials.train, judge=materials.judge)
-        values.append(judge.per_group(fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds)))
+        values.append(judge.per_group(predict(fitted.booster, judge.matrix, rounds=fitted.rounds)))
         rounds.append(int(fitted.rounds))
     return _Values(judge, np.array(values), rounds)

@@ -14,6 +14,7 @@ import numpy as np
 
 from feature_repo.config import Objective, RankerConfig
 from feature_repo.errors import ConfigError, did_you_mean
+from ranking.matrices import ROWS, let_go
 from ranking.metrics import K
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Data:
     valid: lightgbm.Dataset | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        """Bin the rows: what is fitted reads the bins alone."""
         import lightgbm
 
         self.train = lightgbm.Dataset(
@@ -50,10 +52,28 @@ class Data:
             categorical_feature=self.encoding.categories,
             params=parameters(self.config, self.config.objective, self.config.seed, self.gains, self.encoding.names),
             free_raw_data=False,
-        )
+        ).construct()
+        let_go(self.examples.matrix)
         if self.judge is not None:
             hits = self.judge.hit.astype(np.int32)
-            self.valid = self.train.create_valid(self.judge.matrix, hits, group=self.judge.groups.sizes)
+            self.valid = self.train.create_valid(_in_parts(self.judge.matrix), hits, group=self.judge.groups.sizes)
+
+
+def _in_parts(matrix: np.ndarray) -> lightgbm.Sequence:
+    """Return a matrix for LightGBM to read some rows at a time, so that all of a stored one is never in memory."""
+    import lightgbm
+
+    class Parts(lightgbm.Sequence):
+        batch_size = ROWS
+
+        def __len__(self) -> int:
+            return len(matrix)
+
+        def __getitem__(self, rows: int | slice | list[int]) -> np.ndarray:
+            let_go(matrix)
+            return matrix[rows]
+
+    return Parts()
 
 
 def fit_booster(

@@ -19,6 +19,7 @@ from ranking.ablation_rereading import read_proposed, split_points, with_periods
 from ranking.compare import METRICS, Comparison, CutMeans, compared
 from ranking.comparison import pooled
 from ranking.looks import deciding
+from ranking.matrices import predict
 from ranking.ranker import fit_ranker
 from ranking.train import Materials
 from ranking.validation_scores import judge_lists
@@ -77,7 +78,7 @@ def _fitted(materials: Materials, ranker: RankerConfig, seeds: int) -> Values:
     for seed in range(seeds):
         seeded = ranker.model_copy(update={"seed": ranker.seed + seed})
         fitted = fit_ranker(seeded, materials.gains, materials.encoding, materials.train, judge=materials.judge)
-        scores = fitted.booster.predict(materials.judge.matrix, num_iteration=fitted.rounds)
+        scores = predict(fitted.booster, materials.judge.matrix, rounds=fitted.rounds)
         found.append(judge_lists(materials.judge, scores))
     return {metric: np.mean([values[metric] for values in found], axis=0) for metric in METRICS}
 

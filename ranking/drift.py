@@ -116,7 +116,7 @@ class DriftReport:
 
 def reference(matrix: np.ndarray, names: Sequence[str], *, seed: int = 0) -> Reference:
     """Describe the columns of an encoded training set, float32 (rows, columns); of a large one a seeded sample."""
-    sample = _sample(matrix, seed)
+    sample = matrix[sampled(len(matrix), seed)]
     columns = {name: _describe(sample[:, place]) for place, name in enumerate(names)}
     return Reference(len(sample), columns)
 
@@ -133,13 +133,17 @@ def training_reference(workspace: Workspace, judge: Judge, names: Sequence[str])
     Of the judged users those count who acted before the cut within as long a time as the window lasts; all of them,
     where none did.
     """
+    from ranking.matrices import take_rows
+
     window = workspace.periods.validation
     days = (window.end - window.start) / timedelta(days=1)
     active = pc.is_in(judge.user_ids, value_set=active_users(workspace, window.start, days))
     kept = active.to_numpy(zero_copy_only=False)[judge.groups.number()]
     if not kept.any():
         days, kept = 0.0, np.ones(len(kept), bool)
-    described, users = reference(judge.matrix[kept], names), len(np.unique(judge.groups.number()[kept]))
+    rows = np.flatnonzero(kept)
+    described = reference(take_rows(judge.matrix, rows[sampled(len(rows))]), names)
+    users = len(np.unique(judge.groups.number()[kept]))
     return Reference(described.rows, described.columns, window.start.isoformat(), days, users)
 
 
@@ -232,10 +236,11 @@ def _served(workspace: Workspace, days: float, rows: int) -> tuple[datetime, pa.
     return at, with_cut(pairs.take(pa.array(chosen)), at)
 
 
-def _sample(matrix: np.ndarray, seed: int) -> np.ndarray:
-    if len(matrix) <= ROWS:
-        return matrix
-    return matrix[np.sort(np.random.default_rng(seed).choice(len(matrix), ROWS, replace=False))]
+def sampled(rows: int, seed: int = 0) -> np.ndarray:
+    """Return the places of the rows that are described, ascending: all, or a seeded sample of many."""
+    if rows <= ROWS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, ROWS, replace=False))
 
 
 def _describe(values: np.ndarray) -> Distribution:

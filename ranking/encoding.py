@@ -19,6 +19,8 @@ from feature_repo.errors import ContractError
 
 Kind = Literal["number", "category"]
 MAX_CATEGORIES: Final = 256
+_BLOCK: Final = 1 << 14
+"""So many rows of a matrix are filled at a time: they stay in the caches while column after column comes."""
 _KEYS: Final = frozenset({USER, ITEM, TIME, CUT, LABEL})
 
 
@@ -48,7 +50,14 @@ class Encoding:
 
     def encode(self, features: pa.Table) -> np.ndarray:
         """Return float32 (rows, columns); raise ContractError where the table lacks a column."""
-        missing = [name for name in self.names if name not in features.column_names]
+        matrix = np.empty((features.num_rows, len(self.columns)), np.float32)
+        self.fill(features, matrix)
+        return matrix
+
+    def fill(self, features: pa.Table, matrix: np.ndarray) -> None:
+        """Write the rows of a table to as many rows of a matrix; raise ContractError where it lacks a column."""
+        there = set(features.column_names)
+        missing = [name for name in self.names if name not in there]
         if missing:
             raise ContractError(
                 "the feature table",
@@ -56,10 +65,10 @@ class Encoding:
                 got=f"none named {', '.join(missing)}",
                 fix="Train again, or bring the features back: `rankhouse train`.",
             )
-        matrix = np.empty((features.num_rows, len(self.columns)), np.float32)
-        for place, column in enumerate(self.columns):
-            matrix[:, place] = _values(features[column.name], column)
-        return matrix
+        for start in range(0, features.num_rows, _BLOCK):
+            block = features.slice(start, _BLOCK)
+            for place, column in enumerate(self.columns):
+                matrix[start : start + _BLOCK, place] = _values(block[column.name], column)
 
 
 def learn_encoding(tables: Sequence[pa.Table]) -> Encoding:
@@ -79,8 +88,10 @@ def _values(values: pa.ChunkedArray, column: Column) -> np.ndarray:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(column.vocabulary, pa.string()))
     elif pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
-    # Through float64: a cast that would round an integer is an error in Arrow, a rounded float is not.
-    numbers = values.cast(pa.float64(), safe=False).to_numpy().astype(np.float32)
+    if not pa.types.is_float32(values.type):
+        # Through float64: a cast that would round an integer is an error in Arrow, a rounded float is not.
+        values = values.cast(pa.float64(), safe=False)
+    numbers = values.to_numpy().astype(np.float32, copy=False)
     return np.where(np.isinf(numbers), np.nan, numbers)
 
 

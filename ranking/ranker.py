@@ -12,6 +12,7 @@ from feature_repo.config import Objective, RankerConfig
 from ranking.boosting import Data, OnRound, fit_booster
 from ranking.encoding import Encoding
 from ranking.estimator import Plugged, configured_estimator, fit_estimator
+from ranking.matrices import predict
 from ranking.merge import merge
 from ranking.metrics import K, ndcg
 from ranking.order import EMPTY, Groups, top_rows
@@ -96,7 +97,7 @@ def fit_ranker(
     wanted = configured_estimator(config)
     if wanted is not None:
         plugged = fit_estimator(wanted, config, encoding, examples)
-        return Fitted(plugged, 0, None if judge is None else judge.ndcg(plugged.predict(judge.matrix)), ())
+        return Fitted(plugged, 0, None if judge is None else judge.ndcg(predict(plugged, judge.matrix)), ())
     data = Data(config, gains, encoding, examples, judge)
     seen = judge or examples
     boosters, members = [], []
@@ -104,7 +105,7 @@ def fit_ranker(
     for number, (objective, seed) in enumerate(drawn):
         report = _part(on_round, number, len(drawn), rounds or config.rounds)
         booster, best = fit_booster(data, objective, seed, rounds or config.rounds, report)
-        spread = within_groups(booster.predict(seen.matrix, num_iteration=best, raw_score=True), seen.groups)
+        spread = within_groups(predict(booster, seen.matrix, rounds=best, raw=True), seen.groups)
         boosters.append(booster)
         members.append(Member(objective, seed, best, 1 / spread if spread else 1.0))
     return _joined(boosters, members, judge)
@@ -134,7 +135,7 @@ def _joined(boosters: list[lightgbm.Booster], members: list[Member], judge: Judg
     if len(members) > 1:
         booster = merge(boosters, [member.rounds for member in members], [member.weight for member in members])
         rounds = booster.num_trees()
-    score = None if judge is None else judge.ndcg(booster.predict(judge.matrix, num_iteration=rounds))
+    score = None if judge is None else judge.ndcg(predict(booster, judge.matrix, rounds=rounds))
     return Fitted(booster, rounds, score, tuple(members))
 
 

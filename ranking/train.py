@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,18 +16,19 @@ from candidate_gen.pipeline import Progress, silent
 from feature_repo.columns import ITEM, USER
 from ranking import model_store
 from ranking.drift import training_reference
-from ranking.encoding import Encoding, learn_encoding
+from ranking.encoding import Encoding
 from ranking.estimator import Plugged, configured_estimator, estimator_class, package_versions
 from ranking.families import service_families
 from ranking.labels import label_gains
 from ranking.looks import deciding
 from ranking.lost_positives import with_lost_positives
+from ranking.matrices import fill_matrix, learn_matrix, matrix_folder, predict, stored_matrix, take_rows
 from ranking.model_store import ModelManifest, ServiceColumns
 from ranking.negatives import learned_rows
 from ranking.order import Groups
 from ranking.ranker import Examples, Fitted, Judge, fit_ranker, refit_ranker
 from ranking.service import service_columns
-from ranking.training_set import Spine, read_features, read_spine, read_training_spines, rows_to_learn, user_groups
+from ranking.training_set import Spine, feature_parts, read_spine, read_training_spines, rows_to_learn, user_groups
 from ranking.truth import Truth, read_validation
 from ranking.validation_scores import validation_scores
 
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 class Materials:
     """What training reads: encoded examples of the training cuts, and the validation cut in both of its roles.
 
-    `judge` holds every candidate of the judged users at Tv; `validation` the same rows' examples as one more cut.
+    `judge` holds every candidate of the judged users at Tv; `validation` the same rows' examples as one more cut;
+    `both` the training cuts' and these as one set. The matrices of the three lie in one file, the judge's in another.
     `users`, `cuts`: the user (own id) and the cut (place among the training cuts) of every group of `train`.
     """
 
@@ -45,10 +49,25 @@ class Materials:
     gains: list[float]
     train: Examples
     validation: Examples
+    both: Examples
     judge: Judge
     lost: int
     users: pa.Array
     cuts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spines:
+    """The labelled pairs that features are read for.
+
+    `learned`: of each training cut, what is trained on; `judged`: every candidate of the judged users at Tv, `refitted`
+    what a refit learns from that cut; `truth`: what the judged users took.
+    """
+
+    learned: list[Spine]
+    judged: Spine
+    refitted: Spine
+    truth: Truth
 
 
 def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest:
@@ -73,7 +92,7 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
     progress("trees", config.rounds, config.rounds)
     final = refit(workspace, materials, chosen) if config.refit_with_validation else chosen
     described = training_reference(workspace, materials.judge, materials.encoding.names)
-    scores = chosen.booster.predict(materials.judge.matrix, num_iteration=chosen.rounds)
+    scores = predict(chosen.booster, materials.judge.matrix, rounds=chosen.rounds)
     judged = validation_scores(workspace, materials.judge, scores)
     manifest = _manifest(workspace, columns, materials, chosen)
     return model_store.save(workspace, manifest, final.booster, final.rounds, described, judged)
@@ -81,70 +100,78 @@ def train(workspace: Workspace, *, progress: Progress = silent) -> ModelManifest
 
 def refit(workspace: Workspace, materials: Materials, chosen: Fitted) -> Fitted:
     """Fit once more with [Tv, T2) as one more training window, the number of trees as it was chosen."""
-    examples = join_examples([materials.train, materials.validation])
-    config = workspace.config.ranker
-    return refit_ranker(config, materials.gains, materials.encoding, examples, chosen)
+    return refit_ranker(workspace.config.ranker, materials.gains, materials.encoding, materials.both, chosen)
 
 
 def read_materials(workspace: Workspace, *, progress: Progress = silent) -> Materials:
     """Read spines, labels and features of all cuts before the test window."""
+    gains = label_gains(workspace.lake.roles(workspace.config), workspace.config.ranker.labels)
+    spines = _read_spines(workspace, gains)
+    encoding, matrix, judged = _read_matrices(workspace, spines, progress)
+    both = join_examples(matrix, [*spines.learned, spines.refitted])
+    rows = len(matrix) - spines.refitted.rows.num_rows
+    return Materials(
+        encoding=encoding,
+        gains=gains,
+        train=join_examples(matrix[:rows], spines.learned),
+        validation=join_examples(matrix[rows:], [spines.refitted]),
+        both=both,
+        judge=make_judge(judged, spines.judged.rows, spines.truth),
+        lost=sum(spine.lost for spine in spines.learned),
+        users=pa.chunked_array([group_users(spine.rows) for spine in spines.learned]).combine_chunks(),
+        cuts=np.repeat(np.arange(len(spines.learned)), [len(spine.groups.sizes) for spine in spines.learned]),
+    )
+
+
+def _read_spines(workspace: Workspace, gains: list[float]) -> Spines:
     config, periods = workspace.config, workspace.periods
-    gains = label_gains(workspace.lake.roles(config), config.ranker.labels)
     candidates = [entity_table.read(workspace, cut, [USER, ITEM]) for cut in periods.cuts[:-1]]
     with workspace.connect() as connection:
         spines, windows = read_training_spines(
             connection, candidates[:-1], periods.train, gains, before=periods.validation.start
         )
         truth = read_validation(workspace, connection, candidates[-1][USER])
-        judged = of_users(candidates[-1], truth.users)
+        judged = of_users(candidates.pop(), truth.users)
+        candidates.clear()
         validation = read_spine(connection, judged, periods.validation, gains, before=periods.test.start)
         windows.append(periods.validation)
         whole = [*spines, validation]
+        del spines
         if config.ranker.add_lost_positives:
             whole = [
                 with_lost_positives(connection, spine, window, gains, allow_repeats=workspace.allow_repeats)
                 for spine, window in zip(whole, windows, strict=True)
             ]
-        *spines, refitted = [
-            learned_rows(connection, spine, window, config.ranker, number, allow_repeats=workspace.allow_repeats)
-            for number, (spine, window) in enumerate(zip(whole, windows, strict=True))
+        *learned, refitted = [
+            learned_rows(connection, whole.pop(0), window, config.ranker, number, allow_repeats=workspace.allow_repeats)
+            for number, window in enumerate(windows)
         ]
-    tables = []
-    wanted = [*spines, validation] if config.ranker.only_candidates else [*spines, validation, refitted]
-    for number, spine in enumerate(wanted):
-        progress("features", number, len(wanted))
-        tables.append(read_features(workspace, spine.rows, config.service))
-    progress("features", len(tables), len(tables))
-    encoding = learn_encoding(tables[: len(spines)])
-    return _encode(workspace, gains, spines, validation, refitted, tables, encoding, truth)
+    return Spines(learned, validation, refitted, truth)
 
 
-def _encode(
-    workspace: Workspace,
-    gains: list[float],
-    spines: list[Spine],
-    validation: Spine,
-    refitted: Spine,
-    tables: list[pa.Table],
-    encoding: Encoding,
-    truth: Truth,
-) -> Materials:
-    matrices = [encoding.encode(tables.pop(0)) for _ in range(len(tables))]
-    examples = [Examples(matrix, spine.labels, spine.groups) for matrix, spine in zip(matrices, spines, strict=False)]
+def _read_matrices(workspace: Workspace, spines: Spines, progress: Progress) -> tuple[Encoding, np.ndarray, np.ndarray]:
+    """Return the encoding, the matrix of the training cuts' rows and the refit's, and that of the judged rows."""
+    config, folder = workspace.config, matrix_folder(workspace)
+    apart = not config.ranker.only_candidates
+    of = len(spines.learned) + 1 + apart
+
+    def features(number: int, spine: Spine) -> Iterator[pa.Table]:
+        progress("features", number, of)
+        return feature_parts(workspace, spine.rows, config.service)
+
+    rows, more = sum(spine.rows.num_rows for spine in spines.learned), spines.refitted.rows.num_rows
+    read = chain.from_iterable(features(number, spine) for number, spine in enumerate(spines.learned))
+    encoding, matrix = learn_matrix(read, rows, more, folder)
+    judged = stored_matrix(spines.judged.rows.num_rows, len(encoding.columns), folder)
+    fill_matrix(encoding, features(len(spines.learned), spines.judged), judged)
     # What is learned from the validation cut: some of the judged rows or, where others are drawn, rows of its own.
-    learned = matrices[-1]
-    if len(matrices) == len(spines) + 1:
-        learned = learned[rows_to_learn(validation, workspace.config.ranker, len(spines))]
-    return Materials(
-        encoding=encoding,
-        gains=gains,
-        train=join_examples(examples),
-        validation=Examples(learned, refitted.labels, refitted.groups),
-        judge=make_judge(matrices[len(spines)], validation.rows, truth),
-        lost=sum(spine.lost for spine in spines),
-        users=pa.chunked_array([group_users(spine.rows) for spine in spines]).combine_chunks(),
-        cuts=np.repeat(np.arange(len(spines)), [len(spine.groups.sizes) for spine in spines]),
-    )
+    if apart:
+        fill_matrix(encoding, features(len(spines.learned) + 1, spines.refitted), matrix[rows:])
+    else:
+        kept = rows_to_learn(spines.judged, config.ranker, len(spines.learned))
+        take_rows(judged, np.flatnonzero(kept), matrix[rows:])
+    progress("features", of, of)
+    return encoding, matrix, judged
 
 
 def of_users(rows: pa.Table, users: pa.Array) -> pa.Table:
@@ -171,13 +198,10 @@ def make_judge(matrix: np.ndarray, rows: pa.Table, truth: Truth) -> Judge:
     )
 
 
-def join_examples(parts: list[Examples]) -> Examples:
-    """Return the examples of several cuts as one set; groups of different cuts stay apart."""
-    return Examples(
-        np.concatenate([part.matrix for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        Groups(np.concatenate([part.groups.sizes for part in parts])),
-    )
+def join_examples(matrix: np.ndarray, spines: list[Spine]) -> Examples:
+    """Return a matrix of the rows of several cuts as one set of examples; groups of different cuts stay apart."""
+    sizes = np.concatenate([spine.groups.sizes for spine in spines])
+    return Examples(matrix, np.concatenate([spine.labels for spine in spines]), Groups(sizes))
 
 
 def _manifest(workspace: Workspace, columns: ServiceColumns, materials: Materials, chosen: Fitted) -> ModelManifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -27,8 +27,11 @@ _LABELLED: Final = f"""
 SELECT candidate.{USER}, candidate.{ITEM}, CAST(coalesce(label.{LABEL}, 0) AS INTEGER) AS {LABEL}
 FROM candidate LEFT JOIN label ON label.{USER} = candidate.{USER} AND label.{ITEM} = candidate.{ITEM}
 ORDER BY candidate.{USER}, candidate.{ITEM}"""
-READ_ROWS: Final = 500_000
-"""So many rows are joined with their features at a time; what the join takes beside its answer is bounded by it."""
+READ_ROWS: Final = 491_520
+"""So many rows are joined with their features at a time; what the join takes beside its answer is bounded by it.
+
+A retrieval hands them out in two slices of `feature_repo.stores.retrieval.SLICE_ROWS`.
+"""
 
 _WANTED: Final = f"SELECT count(*) FROM label WHERE {USER} IN (SELECT {USER} FROM candidate)"
 
@@ -161,21 +164,28 @@ def read_features(workspace: Workspace, rows: pa.Table, service: str) -> pa.Tabl
 
     Numbers come as float32, which is what a ranker reads, texts as dictionaries; other columns are left out.
     """
-    from feature_repo.store import historical_features
+    return pa.concat_tables(feature_parts(workspace, rows, service))
+
+
+def feature_parts(workspace: Workspace, rows: pa.Table, service: str) -> Iterator[pa.Table]:
+    """Yield the same features a part of the rows at a time, at least one table."""
+    from feature_repo.store import historical_parts
 
     keys = rows.select([USER, ITEM, TIME])
-    parts = (
-        historical_features(workspace, keys.slice(start, READ_ROWS), service)
-        for start in range(0, max(keys.num_rows, 1), READ_ROWS)
-    )
-    return pa.concat_tables([compact(part.drop_columns([USER, ITEM, TIME])) for part in parts])
+    for start in range(0, max(keys.num_rows, 1), READ_ROWS):
+        for part in historical_parts(workspace, keys.slice(start, READ_ROWS), service):
+            part = compact(part.drop_columns([USER, ITEM, TIME]))
+            yield part
+            del part  # before the next one is made
 
 
 def compact(features: pa.Table) -> pa.Table:
     """Return the columns that a ranker can read, in a fourth to a half of the memory."""
     columns = {}
     for field in features.schema:
-        if is_number(field.type):
+        if pa.types.is_float32(field.type):
+            columns[field.name] = features[field.name]
+        elif is_number(field.type):
             # Through float64: a cast that would round an integer is an error in Arrow, a rounded float is not.
             columns[field.name] = features[field.name].cast(_via(field.type)).cast(pa.float64(), safe=False)
             columns[field.name] = columns[field.name].cast(pa.float32(), safe=False)

@@ -17,6 +17,7 @@ import numpy as np
 from candidate_gen.pipeline import Progress, silent
 from feature_repo.config import RankerConfig
 from ranking.comparison import Difference, difference
+from ranking.matrices import predict
 from ranking.metrics import K
 from ranking.ranker import fit_ranker
 from ranking.train import Materials, read_materials
@@ -102,6 +103,6 @@ def _judged(materials: Materials, ranker: RankerConfig, params: dict[str, Any]) 
     config = ranker.model_copy(update={"params": params})
     fitted = fit_ranker(config, materials.gains, materials.encoding, materials.train, judge=judge)
     values = np.zeros(max(judge.users, len(judge.groups.sizes)))
-    scores = fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds)
+    scores = predict(fitted.booster, judge.matrix, rounds=fitted.rounds)
     values[: len(judge.groups.sizes)] = judge.per_group(scores)
     return Trial(params, float(values.mean()), int(fitted.rounds)), values

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from candidate_gen.pipeline import Progress, silent
+from ranking.matrices import predict
 from ranking.order import Groups
 from ranking.ranker import Examples, Judge, fit_ranker
 from ranking.subsets import judge_of_examples, some_examples
@@ -78,7 +79,7 @@ def _fit(workspace: Workspace, materials: Materials, examples: Examples, judge: 
     """Return NDCG@10 of every list of the judge, and the number of trees."""
     config = workspace.config.ranker
     fitted = fit_ranker(config, materials.gains, materials.encoding, examples, judge=judge)
-    return judge.per_group(fitted.booster.predict(judge.matrix, num_iteration=fitted.rounds)), int(fitted.rounds)
+    return judge.per_group(predict(fitted.booster, judge.matrix, rounds=fitted.rounds)), int(fitted.rounds)
 
 
 def _summary(name: str, parts: list[np.ndarray], rounds: list[int]) -> Validated:

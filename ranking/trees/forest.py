@@ -33,13 +33,17 @@ class Forest:
     divisor: int
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster) -> Self | None:
-        """Return the booster's trees; None where LightGBM has to score: see `supported`."""
-        model = read(booster.model_to_string())
+    def of(cls, booster: lightgbm.Booster, *, rounds: int | None = None, raw: bool = False) -> Self | None:
+        """Return the booster's first `rounds` trees; None where LightGBM has to score: see `supported`.
+
+        `raw`: their sum, whatever becomes of it: no mean, no sigmoid.
+        """
+        model = read(booster.model_to_string(num_iteration=rounds))
         if not supported(model):
             return None
-        slope = float(model.objective.removeprefix(_BINARY)) if model.objective.startswith(_BINARY) else None
-        return cls(lay_out(model.trees), model.columns, slope, len(model.trees) if model.average else 1)
+        sigmoid = model.objective.startswith(_BINARY) and not raw
+        slope = float(model.objective.removeprefix(_BINARY)) if sigmoid else None
+        return cls(lay_out(model.trees), model.columns, slope, len(model.trees) if model.average and not raw else 1)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return float64 scores of float32 rows (rows, columns of the model), on the calling thread.

@@ -73,9 +73,10 @@ def fitted(params: dict, rounds: int = 30, seed: int = 0) -> lightgbm.Booster:
 
 
 def assert_same_bits(booster: lightgbm.Booster, matrix: np.ndarray) -> None:
-    ours = Forest.of(booster).predict(matrix)
-    theirs = booster.predict(matrix, num_threads=1)
-    np.testing.assert_array_equal(ours.view(np.int64), theirs.view(np.int64))
+    for rounds, raw in ((None, False), (7, False), (7, True)):
+        ours = Forest.of(booster, rounds=rounds, raw=raw).predict(matrix)
+        theirs = booster.predict(matrix, num_threads=1, num_iteration=rounds, raw_score=raw)
+        np.testing.assert_array_equal(ours.view(np.int64), theirs.view(np.int64))
 
 
 @pytest.mark.parametrize("name", MODELS)
