@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from candidate_gen.configured import configured_sources
 from candidate_gen.extra_pairs import extra_pairs
 from candidate_gen.interactions import Interactions, read_interactions
 from candidate_gen.learned_views import write_learned_views
 from candidate_gen.pairs import Pairs
-from candidate_gen.partitions import PartitionWriter, partition_cuts, partition_path, read_partition
+from candidate_gen.partitions import PartitionWriter, open_partition, partition_cuts, partition_path
 from candidate_gen.pipeline import Progress, Stage, silent
 from candidate_gen.requested import Users, requested_users
 from candidate_gen.sort_keys import ascending_bits, index_of, sorted_rows
@@ -84,7 +85,12 @@ def write_candidates(
 
 def read(workspace: Workspace, cut: datetime, columns: list[str] | None = None) -> pa.Table:
     """Return the entity table's rows of one cut; raises MissingError where it was not written."""
-    return read_partition(workspace, CANDIDATES, cut, columns, command="rankhouse candidates")
+    return open_cut(workspace, cut).read(columns=columns)
+
+
+def open_cut(workspace: Workspace, cut: datetime) -> pq.ParquetFile:
+    """Open the entity table of one cut, to read it a part at a time; raises MissingError where it was not written."""
+    return open_partition(workspace, CANDIDATES, cut, command="rankhouse candidates")
 
 
 def cuts(workspace: Workspace) -> list[datetime]:

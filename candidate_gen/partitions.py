@@ -41,6 +41,11 @@ def read_partition(
     workspace: Workspace, view: str, cut: datetime, columns: list[str] | None, *, command: str
 ) -> pa.Table:
     """Return a view's rows of one cut; `command` is what makes them, named where they are missing."""
+    return open_partition(workspace, view, cut, command=command).read(columns=columns)
+
+
+def open_partition(workspace: Workspace, view: str, cut: datetime, *, command: str) -> pq.ParquetFile:
+    """Open a view's file of one cut; `command` is what makes it, named where it is missing."""
     path = partition_path(workspace, view, cut)
     if not path.exists():
         known = ", ".join(f"{other:%Y-%m-%d %H:%M:%S}" for other in partition_cuts(workspace, view))
@@ -50,7 +55,7 @@ def read_partition(
             got=f"cuts {known}" if known else "no cut at all",
             fix=f"Run `{command} --as-of {cut.astimezone(UTC).isoformat()}` first.",
         )
-    return pq.ParquetFile(path).read(columns=columns)
+    return pq.ParquetFile(path)
 
 
 class PartitionWriter:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from candidate_gen.interactions import encode
-from feature_repo.columns import CONSUMING, ITEM, RANK, TARGET_WEIGHT, TIME, USER
+from feature_repo.columns import CONSUMING, ITEM, TARGET_WEIGHT, TIME, USER
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,15 +68,15 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, cut: datetime) -> Cata
     return Catalogue(table[ITEM].combine_chunks(), targets, consumers, categories, users)
 
 
-def beyond_accuracy(lists: pa.Table, truth: Truth, catalogue: Catalogue, k: int) -> dict[str, float | None]:
+def beyond_accuracy(places: np.ndarray, truth: Truth, catalogue: Catalogue, k: int) -> dict[str, float | None]:
     """Return coverage, novelty, diversity and popularity of the first k items of the judged users' lists.
 
+    `places`: int (users, k), the catalogue's place of each user's item at each rank, -1 where none is.
     Coverage: the share of the items with an event before the cut that anybody is shown. Novelty: mean self-information,
     -log2 of the share of users who had consumed the item (one user more is counted, so that none is infinite).
     Diversity: mean Jaccard distance of the categories over the pairs of a list, None without categories. Popularity
     (ARP): mean number of target events per item. The last three are means over the users who get a list.
     """
-    places = shown_places(lists, truth, catalogue, k)
     filled = places >= 0
     shown = filled.any(axis=1)
     places, filled = places[shown], filled[shown]
@@ -89,15 +89,6 @@ def beyond_accuracy(lists: pa.Table, truth: Truth, catalogue: Catalogue, k: int)
         f"diversity@{k}": _mean(diversity[~np.isnan(diversity)]) if catalogue.categories.nnz else None,
         f"popularity@{k}": _mean((catalogue.targets[places] * filled).sum(axis=1) / count),
     }
-
-
-def shown_places(lists: pa.Table, truth: Truth, catalogue: Catalogue, k: int) -> np.ndarray:
-    """Return the catalogue's place of each judged user's item at each rank, int64 (users, k), -1 where none is."""
-    user, rank = truth.position(lists[USER].combine_chunks()), lists[RANK].to_numpy().astype(np.int64)
-    kept = (user >= 0) & (rank <= k)
-    places = np.full((len(truth.users), k), -1, np.int64)
-    places[user[kept], rank[kept] - 1] = catalogue.places(lists[ITEM].combine_chunks())[kept]
-    return places
 
 
 def _diversity(places: np.ndarray, categories: csr_matrix) -> np.ndarray:

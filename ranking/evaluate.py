@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,14 +18,16 @@ from ranking import model_store
 from ranking.comparison import Difference, difference
 from ranking.evaluation import TWO_STAGE, UNION, Evaluation
 from ranking.export import top_lists
-from ranking.judging import DEPTHS, Split, line, parts, read_split, score_lists, with_captured
+from ranking.hits import NOT_LISTED, Gathered, Hits, row_users
+from ranking.judging import DEPTHS, Split, line, parts, read_split, score_hits, with_captured
 from ranking.metrics import HEADLINE
-from ranking.model_store import ModelManifest
-from ranking.order import place_in_groups
-from ranking.scoring import score_offline
+from ranking.model_store import ModelManifest, RankingModel
+from ranking.order import EMPTY, Groups, place_in_groups, top_rows
+from ranking.scoring import score_offline, whole_users
 from ranking.service import service_columns
-from ranking.train import of_users
-from ranking.training_set import user_groups, with_cut
+from ranking.train import group_users
+from ranking.training_set import READ_ROWS, user_groups, with_cut
+from ranking.trees.scorer import predictor
 from ranking.truth import Truth, read_judged
 
 if TYPE_CHECKING:
@@ -58,15 +60,49 @@ def evaluate(
     manifest = model_store.read_manifest(workspace, model)
     _check_test_is_unseen(workspace, manifest)
     loaded = model_store.load(workspace, service_columns(workspace, manifest.service), manifest.name)
-    test = workspace.periods.test
-    rows = _candidates(workspace)
     with workspace.connect() as connection:
-        truth = read_judged(connection, test, allow_repeats=workspace.allow_repeats)
+        truth = read_judged(connection, workspace.periods.test, allow_repeats=workspace.allow_repeats)
         split = read_split(workspace, connection, truth, by)
-    scores = score_offline(workspace, loaded, with_cut(rows.select([USER, ITEM]), test.start), progress=progress)
-    lists = top_lists(rows, scores, user_groups(rows), max(k, *DEPTHS))
-    report = _report(workspace, manifest, of_users(rows, truth.users), lists, truth, split, k, shown)
-    return report, lists.filter(pc.less_equal(lists[RANK], k))
+    gathered, lists = Gathered(truth, split.catalogue, k), []
+    for rows, scores in _scored(workspace, loaded, progress):
+        lists.append(top_lists(rows, scores, user_groups(rows), k))
+        _add(gathered, rows, _rankings(workspace, rows, scores, max(k, *DEPTHS)))
+    return _report(workspace, manifest, gathered.rankings(), truth, split, k, shown), pa.concat_tables(lists)
+
+
+def _scored(workspace: Workspace, model: RankingModel, progress: Progress) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Yield the candidates of the test cut with their scores, whole users at a time, sorted by user, then item.
+
+    What is held does not grow with the number of users: neither their features nor who proposed what.
+    """
+    cut, done = workspace.periods.test.start, 0
+    sources = workspace.config.candidates.sources
+    verdicts = [f"{name}_{what}" for name in sources for what in ("proposed", "rank")]
+    with entity_table.open_cut(workspace, cut) as stored:
+        _check_sources(workspace, stored.schema_arrow.names)
+        total = stored.metadata.num_rows
+        predict = predictor(model.booster, total)
+        columns = [USER, ITEM, *verdicts, "best_rank", "sources_count"]
+        for rows in whole_users(stored.iter_batches(columns=columns), READ_ROWS):
+            progress("score", done, total)
+            yield rows, score_offline(workspace, model, with_cut(rows.select([USER, ITEM]), cut), predict=predict)
+            done += rows.num_rows
+    progress("score", total, total)
+
+
+def _rankings(workspace: Workspace, rows: pa.Table, scores: np.ndarray, depth: int) -> dict[str, np.ndarray]:
+    """Return the rank that each source, the union and the model give to every row of whole users."""
+    groups = user_groups(rows)
+    best = top_rows(scores, groups, depth)
+    two_stage = np.full(rows.num_rows, NOT_LISTED, np.int64)
+    two_stage[best[best != EMPTY]] = np.nonzero(best != EMPTY)[1] + 1
+    sources = {name: source_ranks(rows, name) for name in workspace.config.candidates.sources}
+    return {**sources, UNION: union_ranks(rows, groups), TWO_STAGE: two_stage}
+
+
+def _add(gathered: Gathered, rows: pa.Table, ranks: dict[str, np.ndarray]) -> None:
+    users = row_users(gathered.truth, group_users(rows), user_groups(rows))
+    gathered.add(users, rows[ITEM].combine_chunks(), ranks)
 
 
 def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None:
@@ -80,18 +116,9 @@ def _check_test_is_unseen(workspace: Workspace, manifest: ModelManifest) -> None
         )
 
 
-def _candidates(workspace: Workspace) -> pa.Table:
-    """Return who proposed what at the test cut, sorted by user, then item: of scores and features nothing is held."""
-    verdicts = [f"{name}_{what}" for name in workspace.config.candidates.sources for what in ("proposed", "rank")]
-    columns = [USER, ITEM, *verdicts, "best_rank", "sources_count"]
-    rows = entity_table.read(workspace, workspace.periods.test.start, columns)
-    _check_sources(workspace, rows)
-    return rows.sort_by([(USER, "ascending"), (ITEM, "ascending")])
-
-
-def _check_sources(workspace: Workspace, rows: pa.Table) -> None:
+def _check_sources(workspace: Workspace, columns: Sequence[str]) -> None:
     """Raise ContractError where the entity table was written with other sources than the configuration names."""
-    missing = [name for name in workspace.config.candidates.sources if f"{name}_proposed" not in rows.column_names]
+    missing = [name for name in workspace.config.candidates.sources if f"{name}_proposed" not in columns]
     if missing:
         raise ContractError(
             f"the entity table of {workspace.data_dir}",
@@ -104,20 +131,17 @@ def _check_sources(workspace: Workspace, rows: pa.Table) -> None:
 def _report(
     workspace: Workspace,
     manifest: ModelManifest,
-    rows: pa.Table,
-    lists: pa.Table,
+    rankings: dict[str, Hits],
     truth: Truth,
     split: Split,
     k: int,
     shown: Shown,
 ) -> Evaluation:
     seed, main = workspace.config.ranker.seed, f"ndcg@{k}"
-    rankings = {name: source_lists(rows, name) for name in workspace.config.candidates.sources}
-    rankings |= {UNION: union_lists(rows), TWO_STAGE: lists}
     shown(TRUTH, truth.pairs)
     for name, ranking in rankings.items():
-        shown(name, of_users(ranking.filter(pc.less_equal(ranking[RANK], k)), truth.users))
-    values = {name: score_lists(ranking, truth, k) for name, ranking in rankings.items()}
+        shown(name, ranking.lists(truth, split.catalogue))
+    values = {name: score_hits(ranking, truth, k) for name, ranking in rankings.items()}
     lines = [line(name, ranking, values[name], truth, split, k) for name, ranking in rankings.items()]
     ours = values[TWO_STAGE]
     best = max(workspace.config.candidates.sources, key=lambda name: values[name][main].mean())
@@ -140,7 +164,7 @@ def _report(
             for one in with_captured(lines, k)
         ],
         differences=[minus(best, metric) for metric in metrics],
-        parts=parts(truth, split, lists, rankings[best], against=best, k=k, seed=seed),
+        parts=parts(truth, split, rankings[TWO_STAGE], rankings[best], against=best, k=k, seed=seed),
     )
 
 
@@ -150,12 +174,13 @@ def source_lists(rows: pa.Table, source: str) -> pa.Table:
     return proposed.select([USER, ITEM, f"{source}_rank"]).rename_columns([USER, ITEM, RANK])
 
 
-def union_lists(rows: pa.Table) -> pa.Table:
-    """Return the union in order of the best rank any source gave; ties: more sources, then the smaller item id.
+def source_ranks(rows: pa.Table, source: str) -> np.ndarray:
+    """Return the rank that a source gives to every row, NOT_LISTED for what it did not propose."""
+    proposed = pc.fill_null(rows[f"{source}_proposed"], False).to_numpy()
+    return np.where(proposed, pc.fill_null(rows[f"{source}_rank"], NOT_LISTED).to_numpy(), NOT_LISTED)
 
-    `rows` are sorted by user, then item.
-    """
-    groups = user_groups(rows)
+
+def union_ranks(rows: pa.Table, groups: Groups) -> np.ndarray:
+    """Return the ranks of the union in order of the best rank any source gave; ties: more sources, then row order."""
     best, sources = rows["best_rank"].to_numpy(), rows["sources_count"].to_numpy()
-    ranks = place_in_groups(groups, best, -sources)
-    return rows.select([USER, ITEM]).append_column(RANK, pa.array((ranks + 1).astype(np.int32)))
+    return place_in_groups(groups, best, -sources) + 1

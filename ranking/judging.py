@@ -14,6 +14,7 @@ from feature_repo.columns import RANK
 from ranking.beyond_accuracy import Catalogue, beyond_accuracy, read_catalogue
 from ranking.comparison import difference
 from ranking.evaluation import UNION, Line, Part
+from ranking.hits import Hits
 from ranking.metrics import per_user, recall
 from ranking.segments import ITEMS, ItemClass, Segment, attribute_segments, history_segments, item_classes
 from ranking.truth import Truth
@@ -53,13 +54,18 @@ def score_lists(lists: pa.Table, truth: Truth, k: int) -> Values:
     return per_user(_hits(lists, truth, k), truth.relevant, k)
 
 
-def line(name: str, lists: pa.Table, values: Values, truth: Truth, split: Split, k: int) -> Line:
+def score_hits(hits: Hits, truth: Truth, k: int) -> Values:
+    """Return every metric of every judged user for the hits of a ranking."""
+    return per_user(hits.matrix(max(k, *DEPTHS)), truth.relevant, k)
+
+
+def line(name: str, ranking: Hits, values: Values, truth: Truth, split: Split, k: int) -> Line:
     """Return the means of a ranking, with what its lists are like apart from being right."""
-    hits = _hits(lists, truth, k)
+    hits = ranking.matrix(max(k, *DEPTHS))
     recalls = {str(at): float(recall(hits, truth.relevant, at).mean()) for at in DEPTHS}
     recalls["all"] = float(recall(hits, truth.relevant, hits.shape[1]).mean())
     metrics: dict[str, float | None] = {metric: float(value.mean()) for metric, value in values.items()}
-    return Line(name, metrics | beyond_accuracy(lists, truth, split.catalogue, k), recalls)
+    return Line(name, metrics | beyond_accuracy(ranking.shown, truth, split.catalogue, k), recalls)
 
 
 def with_captured(lines: list[Line], k: int) -> list[Line]:
@@ -72,22 +78,21 @@ def with_captured(lines: list[Line], k: int) -> list[Line]:
     return [replace(line, metrics=line.metrics | {f"captured@{k}": share(line)}) for line in lines]
 
 
-def parts(
-    truth: Truth, split: Split, ours: pa.Table, theirs: pa.Table, *, against: str, k: int, seed: int
-) -> list[Part]:
+def parts(truth: Truth, split: Split, ours: Hits, theirs: Hits, *, against: str, k: int, seed: int) -> list[Part]:
     """Compare two rankings on every segment of users, and on the relevant items of every class.
 
     On a class of items only its items count as relevant, and users who have none of them are left out.
     """
     found = []
-    whole = score_lists(ours, truth, k), score_lists(theirs, truth, k)
+    whole = score_hits(ours, truth, k), score_hits(theirs, truth, k)
     for segment in split.users:
         one, two = ({name: value[segment.chosen] for name, value in values.items()} for values in whole)
         found.append(_part(segment.by, segment.name, one, two, against, k, seed))
     for item_class in split.items:
         some = of_items(truth, split.catalogue, item_class)
         if len(some.users):
-            one, two = score_lists(ours, some, k), score_lists(theirs, some, k)
+            users = truth.position(some.users)
+            one, two = (score_hits(hits.on(item_class.chosen, users), some, k) for hits in (ours, theirs))
             found.append(_part(ITEMS, item_class.name, one, two, against, k, seed))
     return found
 

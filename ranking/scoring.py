@@ -1,17 +1,19 @@
-"""Scores for candidates of one cut, read and scored some users at a time, so that memory stays bounded."""
+"""Scores for candidates of one cut, their features read and scored some rows at a time: memory stays bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
 from candidate_gen.pipeline import Progress, silent
+from ranking.matrices import ROWS
 from ranking.model_store import RankingModel
 from ranking.order import Groups
-from ranking.training_set import read_features, user_groups
+from ranking.training_set import feature_parts, user_groups
+from ranking.trees.scorer import Predict, in_blocks, predictor
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
@@ -20,16 +22,44 @@ BATCH_ROWS: Final = 1_000_000
 
 
 def score_offline(
-    workspace: Workspace, model: RankingModel, rows: pa.Table, *, progress: Progress = silent
+    workspace: Workspace,
+    model: RankingModel,
+    rows: pa.Table,
+    *,
+    predict: Predict | None = None,
+    progress: Progress = silent,
 ) -> np.ndarray:
-    """Return float64 scores for user_id, item_id, event_timestamp rows of one cut, sorted by user, then item."""
-    parts = []
-    for start, stop in batches(user_groups(rows)):
-        progress("score", start, rows.num_rows)
-        batch = rows.slice(start, stop - start)
-        parts.append(model.score(read_features(workspace, batch, model.manifest.service)))
+    """Return float64 scores for user_id, item_id, event_timestamp rows.
+
+    `predict`: what computes them (`ranking.trees.scorer.predictor`), where more rows are to come.
+    """
+    predict = predict or predictor(model.booster, rows.num_rows)
+    scores, done = np.empty(rows.num_rows), 0
+    for part in feature_parts(workspace, rows, model.manifest.service):
+        progress("score", done, rows.num_rows)
+        for some in (part.slice(start, ROWS) for start in range(0, part.num_rows, ROWS)):
+            scores[done : done + some.num_rows] = in_blocks(predict, model.manifest.encoding.encode(some))
+            done += some.num_rows
+        del part  # before the next one is made
     progress("score", rows.num_rows, rows.num_rows)
-    return np.concatenate(parts) if parts else np.empty(0)
+    return scores
+
+
+def whole_users(read: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.Table]:
+    """Yield rows that are sorted by user in tables of whole users with at most `most` rows, if no user has more."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in read:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows > most:
+            table = pa.Table.from_batches(held).combine_chunks()
+            *full, (rest, _) = batches(user_groups(table), most)  # the last user may go on in the next batch
+            yield from (table.slice(start, stop - start) for start, stop in full)
+            held = table.slice(rest).to_batches()
+            rows -= rest
+    if rows:
+        yield pa.Table.from_batches(held).combine_chunks()
 
 
 def batches(groups: Groups, most: int = BATCH_ROWS) -> Iterator[tuple[int, int]]:

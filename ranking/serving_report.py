@@ -21,7 +21,8 @@ from feature_repo.columns import ITEM, RANK, TIME, USER
 from ranking import model_store
 from ranking.comparison import Difference, difference
 from ranking.evaluation import Line
-from ranking.judging import Split, line, read_split, score_lists
+from ranking.hits import hits_of
+from ranking.judging import Split, line, read_split, score_hits, score_lists
 from ranking.scoring import batches, score_offline
 from ranking.service import service_columns
 from ranking.serving.features import FeatureReader
@@ -124,7 +125,7 @@ def measure_serving(
     with workspace.connect() as connection:
         truth = read_judged(connection, test, allow_repeats=workspace.config.allow_repeats)
         split = read_split(workspace, connection, truth)
-    rows = of_users(entity_table.read(workspace, test.start), truth.users)
+    rows = of_users(entity_table.read(workspace, test.start, [USER, ITEM]), truth.users)
     rows = with_cut(rows.sort_by([(USER, "ascending"), (ITEM, "ascending")]).select([USER, ITEM]), test.start)
     rows = rows.combine_chunks()
     known = Known(
@@ -151,7 +152,8 @@ class _Judge:
 
     def line(self, name: str, lists: pa.Table) -> Line:
         """Return the metrics that a list of k items has."""
-        found = line(name, lists, score_lists(lists, self.truth, self.k), self.truth, self.split, self.k)
+        ranking = hits_of(lists, self.truth, self.split.catalogue, self.k)
+        found = line(name, ranking, score_hits(ranking, self.truth, self.k), self.truth, self.split, self.k)
         kept = {key: value for key, value in found.metrics.items() if int(key.rpartition("@")[2]) <= self.k}
         return replace(found, metrics=kept, recalls={})
 

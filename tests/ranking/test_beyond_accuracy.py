@@ -14,6 +14,7 @@ from feature_repo.periods import Window
 from feature_repo.workspace import Workspace
 from ranking.beyond_accuracy import Catalogue, beyond_accuracy, read_catalogue
 from ranking.evaluate import source_lists
+from ranking.hits import hits_of
 from ranking.truth import Truth, read_truth
 
 CATEGORIES = [{0}, {0, 1}, {1}, set(), {0, 1, 2}]
@@ -36,6 +37,10 @@ def lists_of(rows: list[tuple[int, str, int]]) -> pa.Table:
     return pa.table({"user_id": pa.array(users), "item_id": pa.array(items), "rank": pa.array(ranks, pa.int32())})
 
 
+def measured(lists: pa.Table, truth: Truth, catalogue: Catalogue, k: int) -> dict[str, float | None]:
+    return beyond_accuracy(hits_of(lists, truth, catalogue, k).shown, truth, catalogue, k)
+
+
 def jaccard(left: str, right: str) -> float:
     one, two = (CATEGORIES["abcde".index(item)] for item in (left, right))
     return 1 - len(one & two) / len(one | two)
@@ -45,7 +50,7 @@ def test_the_measures_equal_the_textbook() -> None:
     shown = {1: ["a", "b", "e"], 2: ["c"], 4: ["d", "b"]}
     rows = [(user, item, rank + 1) for user, items in shown.items() for rank, item in enumerate(items)]
     rows += [(1, "c", 4), (9, "c", 1)]  # beyond the list's length; of nobody who is judged
-    found = beyond_accuracy(lists_of(rows), truth_of([1, 2, 3, 4]), CATALOGUE, 3)
+    found = measured(lists_of(rows), truth_of([1, 2, 3, 4]), CATALOGUE, 3)
     information = {item: -math.log2((count + 1) / 16) for item, count in zip("abcde", CATALOGUE.consumers, strict=True)}
     assert found["coverage@3"] == 5 / 4
     assert found["novelty@3"] == pytest.approx(
@@ -61,9 +66,9 @@ def test_the_measures_equal_the_textbook() -> None:
 
 def test_without_lists_or_categories_nothing_is_made_up() -> None:
     empty = lists_of([(9, "a", 1)])
-    assert beyond_accuracy(empty, truth_of([1]), CATALOGUE, 3)["novelty@3"] == 0.0
+    assert measured(empty, truth_of([1]), CATALOGUE, 3)["novelty@3"] == 0.0
     bare = Catalogue(CATALOGUE.items, CATALOGUE.targets, CATALOGUE.consumers, csr_matrix((5, 1), dtype=np.int32), 15)
-    assert beyond_accuracy(lists_of([(1, "a", 1)]), truth_of([1]), bare, 3)["diversity@3"] is None
+    assert measured(lists_of([(1, "a", 1)]), truth_of([1]), bare, 3)["diversity@3"] is None
 
 
 def test_the_catalogue_counts_what_lies_before_the_cut(write_log, day, tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_the_tiny_world_has_categories_and_numbers_in_range(trained: Workspace) 
         catalogue = read_catalogue(connection, test.start)
         truth = read_truth(connection, test, allow_repeats=False)
     lists = source_lists(entity_table.read(trained, test.start), "als")
-    found = beyond_accuracy(lists, truth, catalogue, 10)
+    found = measured(lists, truth, catalogue, 10)
     assert 0 < found["coverage@10"] <= 1
     assert 0 < found["diversity@10"] < 1
     assert found["novelty@10"] > 0

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.workspace import Workspace
-from ranking import model_store
+from ranking import evaluate as evaluating
+from ranking import matrices, model_store, training_set
 from ranking.evaluate import evaluate
 from ranking.evaluation import TWO_STAGE, UNION, read_report
 from ranking.metrics import HEADLINE, K
 from ranking.train import read_materials
+from ranking.trees import scorer
 
 
 def perturb_future(workspace: Workspace) -> None:
@@ -105,6 +107,43 @@ def test_a_scorer_of_ones_own_gets_the_same_figures_from_the_exported_lists(trai
     for name in scores[0]:
         mean = sum(score[name] for score in scores) / len(scores)
         assert report.line(TWO_STAGE).metrics[f"{name}@{K}"] == pytest.approx(mean, abs=1e-12)
+
+
+def test_a_test_cut_in_parts_is_judged_as_in_one_piece(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, lists = evaluate(trained)
+    seen = []
+    whole_users = evaluating.whole_users
+
+    def noted(batches, most: int):
+        for rows in whole_users(batches, most):
+            seen.append(rows["user_id"].to_pylist())
+            yield rows
+
+    monkeypatch.setattr(evaluating, "whole_users", noted)
+    monkeypatch.setattr(evaluating, "READ_ROWS", 40)
+    monkeypatch.setattr(scorer, "_MANY", 0)  # by our own trees instead of LightGBM's
+    again, other_lists = evaluate(trained)
+    assert again == report
+    assert len(seen) > 3
+    assert other_lists.equals(lists)
+    users = [set(rows) for rows in seen]
+    assert sum(map(len, users)) == len(set.union(*users))
+
+
+def test_features_in_parts_train_the_same_model(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read_materials(trained)
+    monkeypatch.setattr(training_set, "READ_ROWS", 1000)
+    monkeypatch.setattr(matrices, "ROWS", 300)
+    found = read_materials(trained)
+    assert found.encoding == expected.encoding
+    for ours, theirs in ((found.both, expected.both), (found.judge, expected.judge)):
+        np.testing.assert_array_equal(ours.matrix, theirs.matrix)
+        np.testing.assert_array_equal(ours.groups.sizes, theirs.groups.sizes)
+    rows = len(found.train.matrix)
+    for part, where in ((found.train, slice(0, rows)), (found.validation, slice(rows, None))):
+        np.testing.assert_array_equal(part.matrix, found.both.matrix[where])
+        np.testing.assert_array_equal(part.labels, found.both.labels[where])
+        assert np.shares_memory(part.matrix, found.both.matrix)
 
 
 def test_training_again_gives_the_same_bytes(

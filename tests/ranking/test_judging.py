@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 
 from feature_repo.periods import Window
 from ranking.beyond_accuracy import Catalogue
+from ranking.hits import Hits, hits_of
 from ranking.judging import Split, line, of_items, parts, score_lists, with_captured
 from ranking.segments import ItemClass, Segment
 from ranking.truth import Truth
@@ -31,6 +32,10 @@ def lists_of(*rows: list[int]) -> pa.Table:
     return pa.table({"user_id": users, "item_id": items, "rank": pa.array(ranks, pa.int32())})
 
 
+def hits(lists: pa.Table) -> Hits:
+    return hits_of(lists, TRUTH, CATALOGUE, 2)
+
+
 OURS, THEIRS = lists_of([1, 2], [3, 4], [4, 1]), lists_of([4, 1], [1, 2], [1, 3])
 
 
@@ -42,7 +47,7 @@ def test_on_a_class_of_items_only_its_items_are_relevant() -> None:
 
 
 def test_parts_hold_the_users_of_a_segment_and_their_difference() -> None:
-    women, hot, cold = parts(TRUTH, SPLIT, OURS, THEIRS, against="als", k=2, seed=0)
+    women, hot, cold = parts(TRUTH, SPLIT, hits(OURS), hits(THEIRS), against="als", k=2, seed=0)
     ours, theirs = score_lists(OURS, TRUTH, 2)["ndcg@2"], score_lists(THEIRS, TRUTH, 2)["ndcg@2"]
     assert (women.by, women.name, women.users, women.difference.against) == ("gender", "f", 2, "als")
     assert women.two_stage["ndcg@2"] == pytest.approx(ours[[0, 2]].mean())
@@ -53,7 +58,7 @@ def test_parts_hold_the_users_of_a_segment_and_their_difference() -> None:
 def test_the_ceiling_is_what_stage_one_proposes() -> None:
     union = lists_of([1, 4, 2], [4, 3], [1, 2])
     lines = [
-        line(name, lists, score_lists(lists, TRUTH, 2), TRUTH, SPLIT, 2)
+        line(name, hits(lists), score_lists(lists, TRUTH, 2), TRUTH, SPLIT, 2)
         for name, lists in (("union", union), ("two-stage", OURS))
     ]
     assert lines[0].recalls["all"] == pytest.approx((1 + 1 + 0.5) / 3)
