@@ -260,12 +260,3 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
-
-
-@contextmanager
-def unchecked() -> Iterator[None]:
-    """Leave out Feast's checks of the types of what it reads from its own registry: half of the time of reading it."""
-    from typeguard import suppress_type_checks
-
-    with suppress_type_checks():
-        yield

@@ -41,7 +41,7 @@ def serve(
         if workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         uvicorn.run(
-            "ranking.serving.app:create",
+            "ranking.serving.worker:create",
             factory=True,
             host=host,
             port=port,

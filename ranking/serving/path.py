@@ -14,7 +14,6 @@ import pyarrow as pa
 from feature_repo.columns import ITEM, USER
 from feature_repo.config import OrderConfig
 from feature_repo.errors import DataError, MissingError
-from feature_repo.store import unchecked
 from ranking import model_store
 from ranking.model_store import RankingModel
 from ranking.serving.catalogue import Catalogue
@@ -68,7 +67,6 @@ class RequestPath:
     proposers: Mapping[str, str]
 
     @classmethod
-    @unchecked()
     def open(cls, workspace: Workspace, name: str | None = None) -> RequestPath:
         """Open a model (default: the current one) over the online store of a workspace.
 
@@ -115,7 +113,6 @@ class RequestPath:
         self.answer(Ask(user, len(items), items=items), now)
         self.retriever.retrieve(user, now, 0, 0)
 
-    @unchecked()
     def hold(self) -> None:
         """Compile what walks the trees, and hold what is known of items in memory."""
         self.model.scorer.warm_up()
