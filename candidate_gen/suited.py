@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
 
 FILE: Final = "suited_params.json"
+RULES: Final = "2"  # another number where this module chooses otherwise: what was kept before is chosen anew
 FACTORS: Final = (1 / 5, 5.0, 1 / 30, 30.0, 1 / 200, 200.0)  # what the value as written is multiplied by
 FINER: Final = 2.2  # then so many times less and more than what was found
 SURE: Final = 2.5  # standard errors: by chance a useless value is better by so much in one case of 160
@@ -124,25 +125,27 @@ def _suit(source: CandidateSource, parameter: str, judged: Callable[[], np.ndarr
 
 
 def best_factor(judged: Callable[[float], np.ndarray]) -> float:
-    """Return by what to multiply a value: 1, or what is surely better; `judged` gives a value per user.
+    """Return by what to multiply a value: 1, or the best of what is surely better; `judged` gives a value per user.
 
     >>> best_factor(lambda times: np.arange(9) - abs(np.log(times / 11)))
     11.0
     """
-    found, values = _better_of(FACTORS, 1.0, judged(1.0), judged)
+    written = judged(1.0)
+    found, mean = _best_of(FACTORS, 1.0, written.mean(), written, judged)
     if found != 1.0:
-        found, values = _better_of((found / FINER, found * FINER), found, values, judged)
+        found, mean = _best_of((found / FINER, found * FINER), found, mean, written, judged)
     return found
 
 
-def _better_of(
-    factors: Iterable[float], found: float, values: np.ndarray, judged: Callable[[float], np.ndarray]
-) -> tuple[float, np.ndarray]:
+def _best_of(
+    factors: Iterable[float], found: float, mean: float, written: np.ndarray, judged: Callable[[float], np.ndarray]
+) -> tuple[float, float]:
+    """Return the best factor and its mean, of the one found so far and of those that are surely better than 1."""
     for factor in factors:
-        others = judged(factor)
-        if _surely_better(others - values):
-            found, values = factor, others
-    return found, values
+        values = judged(factor)
+        if values.mean() > mean and _surely_better(values - written):
+            found, mean = factor, values.mean()
+    return found, mean
 
 
 def holdouts(log: Interactions, *, allow_repeats: bool, seed: int) -> list[Holdout]:
@@ -233,7 +236,7 @@ def _chosen(workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: 
 def _digest(workspace: Workspace, as_of: datetime) -> str:
     roles = workspace.lake.roles(workspace.config).model_dump_json()
     parts = [workspace.lake.fingerprint(), as_of.isoformat(), workspace.config.candidates.model_dump_json(), roles]
-    return sha256("\n".join([*parts, str(workspace.allow_repeats)]).encode()).hexdigest()
+    return sha256("\n".join([RULES, *parts, str(workspace.allow_repeats)]).encode()).hexdigest()
 
 
 def _write(path: Path, found: Suited) -> None:
