@@ -66,6 +66,8 @@ class ViewRows:
 
     def array(self, name: str) -> pa.Array:
         """Return one feature, a row per key asked for; null where there is no row or it is too old."""
+        if self.index is None:
+            return self.rows.values(name).array
         if name not in self._arrays:
             self._arrays.update(self.rows.arrays_like(name, self.index))
         return self._arrays[name]

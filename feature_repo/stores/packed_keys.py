@@ -166,6 +166,9 @@ class KeyCodec:
         if len(arrays) == 1:
             whole = arrays[0].type == pa.int64() and not arrays[0].null_count
             numbers = arrays[0].to_numpy(zero_copy_only=False) if whole else None
+            if rows == 1 and not arrays[0].null_count:
+                keys = self.to_list(arrays)
+                return Asked(lambda: (keys, None), numbers, head=keys[0])
             return Asked(lambda: self._told(arrays[0]), numbers)
         if rows < _FEW or any(array.null_count for array in arrays[:-1]):
             return Asked.of(self.to_list(arrays))
