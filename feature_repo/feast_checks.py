@@ -6,7 +6,6 @@ takes; reading a registry is slower by half. What a user defines is checked wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 
@@ -17,6 +16,6 @@ def leave_out() -> None:
     typeguard.typechecked = _as_it_is
 
 
-def _as_it_is(target: Any = None, **_: Any) -> Any | Callable[[Any], Any]:
+def _as_it_is(target: Any = None, **_: Any) -> Any:
     """Stand for `typeguard.typechecked`, a decorator with or without arguments."""
     return _as_it_is if target is None else target

@@ -159,16 +159,12 @@ class KeyCodec:
     def asked(self, arrays: Sequence[pa.Array]) -> Asked:
         """Encode key columns for a look-up; the one user of a request is encoded once."""
         rows = len(arrays[0]) if arrays else 0
-        constant = rows > 1 and all(_is_constant(array) for array in arrays[:-1])
+        constant, numbers = rows > 0 and all(_is_constant(array) for array in arrays[:-1]), _numbers_of(arrays)
         if constant and _is_constant(arrays[-1]):
-            keys, index = self.to_list([array.slice(0, 1) for array in arrays]), np.zeros(rows, np.int64)
-            return Asked(lambda: (keys, index), head=keys[0])
+            keys = self.to_list([array.slice(0, 1) for array in arrays])
+            index = None if rows == 1 else np.zeros(rows, np.int64)
+            return Asked(lambda: (keys, index), numbers, head=keys[0])
         if len(arrays) == 1:
-            whole = arrays[0].type == pa.int64() and not arrays[0].null_count
-            numbers = arrays[0].to_numpy(zero_copy_only=False) if whole else None
-            if rows == 1 and not arrays[0].null_count:
-                keys = self.to_list(arrays)
-                return Asked(lambda: (keys, None), numbers, head=keys[0])
             return Asked(lambda: self._told(arrays[0]), numbers)
         if rows < _FEW or any(array.null_count for array in arrays[:-1]):
             return Asked.of(self.to_list(arrays))
@@ -265,6 +261,13 @@ def _last_numbers(keys: bytes, head: bytes) -> np.ndarray:
     """Return the integers that joined keys end in, behind `head`."""
     parts = np.frombuffer(keys, [("head", f"V{len(head)}"), ("last", ">u8")])["last"]
     return (parts.astype(np.uint64) ^ np.uint64(SHIFT)).view(np.int64)
+
+
+def _numbers_of(arrays: Sequence[pa.Array]) -> np.ndarray | None:
+    """Return the keys that are one integer each, None for others."""
+    if len(arrays) != 1 or arrays[0].type != pa.int64() or arrays[0].null_count:
+        return None
+    return arrays[0].to_numpy(zero_copy_only=False)
 
 
 def _head(arrays: Sequence[pa.Array], row: int) -> bytes:

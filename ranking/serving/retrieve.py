@@ -64,8 +64,8 @@ class Retriever:
         known = (stored.lengths + near.lengths > 0).tolist()
         merged = self._union(parts, len(users))
         return [
-            one if found else self._popular(history.of(number))
-            for number, (one, found) in enumerate(zip(merged, known, strict=True))
+            own if is_known else self._popular(history.of(number))
+            for number, (own, is_known) in enumerate(zip(merged, known, strict=True))
         ]
 
     def neighbours(self, items: pa.Array, most: int) -> tuple[pa.Array, np.ndarray]:
